@@ -1,2 +1,38 @@
-//! Stub.
-fn main() {}
+//! `cargo xtask …`: the one way to build, check, test and measure iESP.
+//!
+//! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
+
+mod process;
+mod setup;
+mod target;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build, check, test and measure iESP", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// Install what the tests need, with the system's package manager
+    Setup(setup::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup(args) => setup::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

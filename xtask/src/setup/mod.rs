@@ -1,0 +1,292 @@
+//! `cargo xtask setup`: installs what the tests need with the system's own package manager.
+
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::find_program;
+use table::{Packager, Probe, REQUIREMENTS, Requirement};
+
+/// What `cargo xtask setup` can be told.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct Args {
+    /// Only report what is missing, with the command that installs it; exit code 1 when something is
+    #[arg(long)]
+    pub check: bool,
+    /// Do not ask before using sudo
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Installs what is missing, or only says what is.
+///
+/// # Errors
+/// When something is missing and was not, or could not be, installed.
+pub fn run(args: &Args) -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        println!("setup: all {} requirements are met", REQUIREMENTS.len());
+        return Ok(());
+    }
+    for requirement in &missing {
+        println!("setup: missing {} ({})", describe(requirement.probe), requirement.why);
+    }
+    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let Some(packager) = packager_of(&os_release) else {
+        bail!("this system's package manager is not known; install what is named above by hand");
+    };
+    let unpackaged: Vec<String> =
+        missing.iter().filter(|r| r.packages(packager).is_empty()).map(|r| describe(r.probe)).collect();
+    if !unpackaged.is_empty() {
+        println!("setup: this distribution has no package for {}: install by hand", unpackaged.join(", "));
+    }
+    let packages = packages_for(&missing, packager);
+    if packages.is_empty() {
+        bail!("nothing that could be installed is left");
+    }
+    let privilege = Privilege::here();
+    let install = [privilege.prefix(), &install_command(packager), &packages].concat();
+    if args.check {
+        println!("setup: `cargo xtask setup` would run: {}", install.join(" "));
+        bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len());
+    }
+    permit(privilege, args.yes, &install)?;
+    install_packages(packager, privilege, &install)?;
+
+    let left = self::missing();
+    if let Some(first) = left.first() {
+        bail!("{} of the requirements are still missing, first {}", left.len(), describe(first.probe));
+    }
+    for note in missing.iter().filter_map(|requirement| requirement.note) {
+        println!("setup: note: {note}");
+    }
+    println!("setup: all {} requirements are met", REQUIREMENTS.len());
+    Ok(())
+}
+
+/// The requirements that are not met.
+pub fn missing() -> Vec<&'static Requirement> {
+    REQUIREMENTS.iter().filter(|requirement| !is_met(requirement.probe)).collect()
+}
+
+/// Whether packages can be installed without asking anyone: by root, or in CI.
+pub fn is_unattended() -> bool {
+    rustix::process::geteuid().is_root() || is_ci()
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+fn is_met(probe: Probe) -> bool {
+    match probe {
+        Probe::Program(name) => find_program(name).is_some(),
+        Probe::PkgConfig(name) => Command::new("pkg-config")
+            .args(["--exists", name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success()),
+        Probe::File(patterns) => {
+            patterns.iter().any(|pattern| glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok())))
+        }
+    }
+}
+
+fn describe(probe: Probe) -> String {
+    match probe {
+        Probe::Program(name) => format!("program {name}"),
+        Probe::PkgConfig(name) => format!("library {name} with its headers"),
+        Probe::File(patterns) => {
+            let file = patterns.first().map_or("", |pattern| pattern.rsplit('/').next().unwrap_or(pattern));
+            format!("file {file}")
+        }
+    }
+}
+
+/// The family that `/etc/os-release` tells: `ID` first, then what the distribution says it is like.
+fn packager_of(os_release: &str) -> Option<Packager> {
+    let value = |key: &str| {
+        let line = os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    let names = format!("{} {}", value("ID"), value("ID_LIKE"));
+    names.split_whitespace().find_map(|name| match name {
+        "debian" | "ubuntu" => Some(Packager::Apt),
+        "fedora" | "rhel" | "centos" => Some(Packager::Dnf),
+        "arch" => Some(Packager::Pacman),
+        _ => None,
+    })
+}
+
+/// The packages that bring what is missing, each once, in the table's order.
+fn packages_for(missing: &[&Requirement], packager: Packager) -> Vec<String> {
+    let mut packages: Vec<String> = Vec::new();
+    for package in missing.iter().flat_map(|requirement| requirement.packages(packager)) {
+        if !packages.iter().any(|known| known == package) {
+            packages.push((*package).to_owned());
+        }
+    }
+    packages
+}
+
+fn install_command(packager: Packager) -> Vec<String> {
+    // Without what is only recommended: qemu-block-extra would bring half a desktop.
+    let words: &[&str] = match packager {
+        Packager::Apt => {
+            &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"]
+        }
+        Packager::Dnf => &["dnf", "install", "-y", "--setopt=install_weak_deps=False"],
+        Packager::Pacman => &["pacman", "-S", "--noconfirm", "--needed"],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The command that fetches the lists of packages anew.
+fn refresh_command(packager: Packager) -> Option<Vec<String>> {
+    match packager {
+        Packager::Apt => Some(vec!["apt-get".into(), "update".into()]),
+        // dnf does it by itself; on Arch, new lists without a full upgrade break the system.
+        Packager::Dnf | Packager::Pacman => None,
+    }
+}
+
+/// How the package manager gets its rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Privilege {
+    Root,
+    /// `sudo` may ask for a password.
+    Sudo,
+    /// In CI nobody could answer.
+    SudoUnattended,
+}
+
+impl Privilege {
+    fn here() -> Self {
+        if rustix::process::geteuid().is_root() {
+            Privilege::Root
+        } else if is_ci() {
+            Privilege::SudoUnattended
+        } else {
+            Privilege::Sudo
+        }
+    }
+
+    fn prefix(self) -> &'static [String] {
+        static SUDO: std::sync::LazyLock<[String; 2]> = std::sync::LazyLock::new(|| ["sudo".into(), "-n".into()]);
+        match self {
+            Privilege::Root => &[],
+            Privilege::Sudo => &SUDO[..1],
+            Privilege::SudoUnattended => &SUDO[..],
+        }
+    }
+}
+
+/// Says what is about to run, and asks where it is not ours to decide.
+fn permit(privilege: Privilege, yes: bool, install: &[String]) -> Result<()> {
+    println!("setup: {}", install.join(" "));
+    if privilege != Privilege::Sudo || yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("this needs root: run the command above, or `cargo xtask setup --yes`");
+    }
+    print!("setup: this uses sudo. Go on? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        bail!("nothing was installed");
+    }
+    Ok(())
+}
+
+fn install_packages(packager: Packager, privilege: Privilege, install: &[String]) -> Result<()> {
+    let refresh = refresh_command(packager).map(|command| [privilege.prefix(), &command].concat());
+    if let Some(refresh) = &refresh
+        && !has_package_lists(Path::new("/var/lib/apt/lists"))
+    {
+        execute(refresh)?;
+    }
+    let first = execute(install);
+    match (first, refresh) {
+        (Err(error), Some(refresh)) => {
+            // Lists that are too old name versions that the mirror no longer has.
+            println!("setup: {error}; once more with fresh package lists");
+            execute(&refresh)?;
+            execute(install)
+        }
+        (result, _) => result,
+    }
+}
+
+fn has_package_lists(folder: &Path) -> bool {
+    let Ok(entries) = folder.read_dir() else { return false };
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+}
+
+fn execute(words: &[String]) -> Result<()> {
+    let (program, arguments) = words.split_first().context("an empty command")?;
+    println!("setup: $ {}", words.join(" "));
+    let status = Command::new(program).args(arguments).stdin(Stdio::inherit()).status();
+    let status = status.with_context(|| format!("{program} cannot be started"))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", words.join(" "));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_by_their_own_name_or_by_what_they_are_like() {
+        let debian = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n";
+        assert_eq!(packager_of(debian), Some(Packager::Apt));
+        assert_eq!(packager_of("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n"), Some(Packager::Apt));
+        assert_eq!(packager_of("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n"), Some(Packager::Dnf));
+        assert_eq!(packager_of("ID=endeavouros\nID_LIKE=arch\n"), Some(Packager::Pacman));
+        assert_eq!(packager_of("ID=nixos\n"), None);
+        assert_eq!(packager_of(""), None);
+    }
+
+    #[test]
+    fn a_package_is_named_once() {
+        let all: Vec<&Requirement> = REQUIREMENTS.iter().collect();
+        let packages = packages_for(&all, Packager::Apt);
+        assert_eq!(packages.iter().filter(|package| *package == "libiscsi-bin").count(), 1);
+        assert_eq!(packages.first().map(String::as_str), Some("gcc"));
+        assert!(packages_for(&[], Packager::Dnf).is_empty());
+    }
+
+    #[test]
+    fn package_lists_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_package_lists(dir.path()));
+        std::fs::write(dir.path().join("lock"), "").unwrap();
+        assert!(!has_package_lists(dir.path()));
+        std::fs::write(dir.path().join("deb.example_dists_x_main_binary-amd64_Packages.lz4"), "").unwrap();
+        assert!(has_package_lists(dir.path()));
+    }
+
+    #[test]
+    fn probes_tell_what_is_there() {
+        assert!(is_met(Probe::Program("sh")));
+        assert!(!is_met(Probe::Program("no-such-program-anywhere")));
+        assert!(!is_met(Probe::PkgConfig("no-such-library-anywhere")));
+        assert!(is_met(Probe::File(&["/no/such/*", "/etc/pass?d"])));
+    }
+
+    #[test]
+    fn in_ci_sudo_does_not_ask() {
+        assert_eq!(Privilege::SudoUnattended.prefix(), ["sudo", "-n"]);
+        assert_eq!(Privilege::Sudo.prefix(), ["sudo"]);
+        assert!(Privilege::Root.prefix().is_empty());
+    }
+}
