@@ -2,6 +2,7 @@
 //!
 //! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
 
+mod conformance;
 mod process;
 mod setup;
 mod target;
@@ -22,11 +23,14 @@ struct Cli {
 enum Task {
     /// Install what the tests need, with the system's package manager
     Setup(setup::Args),
+    /// Run libiscsi's test-tool against iesp, or against any other target
+    Conformance(conformance::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup(args) => setup::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,170 @@
+//! Runs the tests: each in its own process, against a target of its own that starts on a fresh disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::config::Disk;
+use super::outcome::Outcome;
+use super::tool::TestTool;
+use crate::process::timed;
+use crate::target::{Launch, Served, sparse_image};
+
+/// Where a test's target comes from.
+#[derive(Debug)]
+pub enum Place<'a> {
+    /// `iesp`, started for each test with a fresh disk.
+    Fresh {
+        /// The program.
+        iesp: &'a Path,
+        /// What it serves and how.
+        disk: &'a Disk,
+    },
+    /// A target that someone else runs: its state goes from test to test.
+    Existing {
+        /// The name in the reports.
+        name: &'a str,
+        /// The logical unit's URL.
+        url: &'a str,
+    },
+}
+
+impl Place<'_> {
+    /// The disk's name in the reports.
+    pub fn name(&self) -> &str {
+        match self {
+            Place::Fresh { disk, .. } => &disk.name,
+            Place::Existing { name, .. } => name,
+        }
+    }
+}
+
+/// One test to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// The test's name.
+    pub test: &'a str,
+    /// Where it runs, as an index into the places.
+    pub place: usize,
+}
+
+/// What came of one test.
+#[derive(Debug)]
+pub struct Done {
+    /// The job's index.
+    pub job: usize,
+    /// What the tool said.
+    pub outcome: Outcome,
+    /// What was wrong with the target itself, such as a panic.
+    pub target_fault: Option<String>,
+    /// How long it took, target included.
+    pub took: Duration,
+}
+
+/// What all tests of a run share.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    /// The test-tool.
+    pub tool: &'a TestTool,
+    /// Where the tests run.
+    pub places: &'a [Place<'a>],
+    /// The tests.
+    pub jobs: &'a [Job<'a>],
+    /// The library for header digests, where a disk wants them.
+    pub header_digest: Option<&'a Path>,
+    /// How long one test may take.
+    pub limit: Duration,
+    /// The folder for images and logs.
+    pub dir: &'a Path,
+    /// Keep the logs of tests that passed, too.
+    pub keep_logs: bool,
+}
+
+/// How many tests may hang on a disk before the rest is given up: a dead target must not cost an hour.
+const HANGS_UNTIL_GIVEN_UP: usize = 8;
+
+/// What is known of a place while the run goes on.
+#[derive(Debug, Default)]
+struct Health {
+    unservable: AtomicBool,
+    hangs: AtomicUsize,
+}
+
+impl Runner<'_> {
+    /// Runs all jobs, `parallel` at a time, and reports each as it ends.
+    pub fn run(&self, parallel: usize, mut report: impl FnMut(Done)) {
+        let next = AtomicUsize::new(0);
+        let health: Vec<Health> = self.places.iter().map(|_| Health::default()).collect();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..parallel.max(1) {
+                let (sender, next, health) = (sender.clone(), &next, &health);
+                scope.spawn(move || {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(job) = self.jobs.get(index) else { break };
+                        let done = self.run_one(index, *job, &health[job.place]);
+                        if sender.send(done).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            receiver.iter().for_each(&mut report);
+        });
+    }
+
+    fn run_one(&self, index: usize, job: Job<'_>, health: &Health) -> Done {
+        if health.unservable.load(Ordering::Relaxed) || health.hangs.load(Ordering::Relaxed) >= HANGS_UNTIL_GIVEN_UP {
+            let why = "given up: the target does not serve this disk, or too many tests hung".to_owned();
+            return Done { job: index, outcome: Outcome::NotRun { why }, target_fault: None, took: Duration::ZERO };
+        }
+        let (result, took) = timed(|| self.run_in_folder(job, health));
+        let (outcome, target_fault) = result.unwrap_or_else(|error| {
+            let why = format!("{error:#}");
+            (Outcome::NotRun { why }, None)
+        });
+        if matches!(outcome, Outcome::Hung { .. }) {
+            health.hangs.fetch_add(1, Ordering::Relaxed);
+        }
+        Done { job: index, outcome, target_fault, took }
+    }
+
+    fn run_in_folder(&self, job: Job<'_>, health: &Health) -> Result<(Outcome, Option<String>)> {
+        let place = &self.places[job.place];
+        let folder = log_folder(self.dir, place.name(), job.test);
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let log = folder.join("test-tool.log");
+
+        let (outcome, fault) = match place {
+            Place::Existing { url, .. } => (self.tool.run(job.test, url, None, &log, self.limit)?, None),
+            Place::Fresh { iesp, disk } => {
+                let image = folder.join("disk.img");
+                sparse_image(&image, disk.size_mib << 20)?;
+                let chap = disk.chap.as_ref();
+                let launch = Launch { iesp, image: &image, arguments: &disk.iesp, chap, dir: &folder };
+                let served =
+                    Served::start(&launch).inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
+                let preload = self.header_digest.filter(|_| disk.header_digest);
+                let outcome = self.tool.run(job.test, served.url(), preload, &log, self.limit)?;
+                let fault = served.stop().err().map(|error| format!("{error:#}"));
+                std::fs::remove_file(&image)?;
+                (outcome, fault)
+            }
+        };
+        let is_well = matches!(outcome, Outcome::Passed | Outcome::Skipped { .. }) && fault.is_none();
+        if is_well && !self.keep_logs {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        Ok((outcome, fault))
+    }
+}
+
+/// Where a test's logs are.
+pub fn log_folder(dir: &Path, disk: &str, test: &str) -> PathBuf {
+    dir.join(disk).join(test)
+}

@@ -1,0 +1,131 @@
+//! libiscsi's test-tool: which tests it has, and one run of one test.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::outcome::{self, Outcome};
+use crate::process::run_logged;
+use crate::workspace::find_program;
+
+/// The test-tool and the way to start it.
+#[derive(Debug)]
+pub struct TestTool {
+    /// The program.
+    pub program: PathBuf,
+    stdbuf: Option<PathBuf>,
+}
+
+/// What the library in `header_digest.c` prints when it has done its work.
+const DIGEST_ASKED: &str = "xtask: HeaderDigest=CRC32C asked";
+
+impl TestTool {
+    /// Finds the tool: the program given, or `iscsi-test-cu`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(program: Option<&Path>) -> Result<Self> {
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => find_program("iscsi-test-cu").context("no iscsi-test-cu here: `cargo xtask setup` installs it")?,
+        };
+        Ok(TestTool { program, stdbuf: find_program("stdbuf") })
+    }
+
+    /// The names `FAMILY.SUITE.TEST` of all tests in the families, in the tool's order.
+    ///
+    /// # Errors
+    /// When the tool cannot be started or lists no such test.
+    pub fn tests(&self, families: &[String]) -> Result<Vec<String>> {
+        let output = Command::new(&self.program).arg("-l").stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let tests = tests_in(&String::from_utf8_lossy(&output.stdout), families);
+        if tests.is_empty() {
+            bail!("{} lists no tests of the families {}", self.program.display(), families.join(", "));
+        }
+        Ok(tests)
+    }
+
+    /// Runs one test, with everything allowed and both paths of a multipath test at the same URL.
+    ///
+    /// # Errors
+    /// When the tool cannot be started or its log cannot be written: not when the test fails.
+    pub fn run(&self, test: &str, url: &str, preload: Option<&Path>, log: &Path, limit: Duration) -> Result<Outcome> {
+        let mut command = self.command(test, url);
+        if let Some(library) = preload {
+            command.env("LD_PRELOAD", library);
+        }
+        let ended = run_logged(&mut command, log, limit)?;
+        let output = std::fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+        let output = String::from_utf8_lossy(&output);
+        if preload.is_some() && !output.contains(DIGEST_ASKED) {
+            return Ok(Outcome::NotRun { why: "the test-tool did not let itself be told to ask for digests".into() });
+        }
+        Ok(outcome::read(&output, ended))
+    }
+
+    fn command(&self, test: &str, url: &str) -> Command {
+        // -d: destructive tests; -S: sanitize; -V: say what is sent. Without stdbuf, what the tool has said is lost
+        // when it crashes or hangs.
+        let arguments = ["-d", "-S", "-V", "-t", test, url, url];
+        match &self.stdbuf {
+            Some(stdbuf) => {
+                let mut command = Command::new(stdbuf);
+                command.arg("-oL").arg(&self.program).args(arguments);
+                command
+            }
+            None => {
+                let mut command = Command::new(&self.program);
+                command.args(arguments);
+                command
+            }
+        }
+    }
+}
+
+/// The tool lists families, suites and tests, one a line: tests are the names of three parts.
+fn tests_in(list: &str, families: &[String]) -> Vec<String> {
+    let tests = list.lines().map(str::trim).filter(|name| {
+        let mut parts = name.split('.');
+        let family = parts.next().unwrap_or_default();
+        families.iter().any(|wanted| wanted == family) && parts.count() == 2
+    });
+    tests.map(str::to_owned).collect()
+}
+
+/// Builds the small library that makes the test-tool ask for header digests.
+///
+/// The tool's own code overrides what a URL's `?header_digest=crc32c` says, so there is no option for it.
+///
+/// # Errors
+/// When there is no C compiler, or libiscsi's headers are missing.
+pub fn build_header_digest_library(dir: &Path) -> Result<PathBuf> {
+    let (source, library) = (dir.join("header_digest.c"), dir.join("header_digest.so"));
+    std::fs::write(&source, include_str!("header_digest.c"))?;
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| OsString::from("cc"));
+    let mut command = Command::new(compiler);
+    command.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source).arg("-ldl");
+    let output = command.output().context("no C compiler: `cargo xtask setup` installs one")?;
+    if !output.status.success() {
+        bail!("header_digest.c does not compile: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tests_of_the_families_are_listed() {
+        let list = "ALL\nALL.Read6\nALL.Read6.Simple\nSCSI\nSCSI.Read6\nSCSI.Read6.Simple\nSCSI.Read6.BeyondEol\n\
+                    iSCSI\niSCSI.iSCSITMF\niSCSI.iSCSITMF.LogoutDuringIOAsync\nLINUX.Read6.Simple\n";
+        let families = ["SCSI".to_owned(), "iSCSI".to_owned()];
+        let expected = ["SCSI.Read6.Simple", "SCSI.Read6.BeyondEol", "iSCSI.iSCSITMF.LogoutDuringIOAsync"];
+        assert_eq!(tests_in(list, &families), expected);
+        assert!(tests_in(list, &["NOPE".to_owned()]).is_empty());
+    }
+}
