@@ -1,1 +1,3 @@
-//! Stub.
+//! Tools that verify and measure block devices and iSCSI targets.
+
+pub mod iscsi;

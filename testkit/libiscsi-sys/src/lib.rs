@@ -114,8 +114,6 @@ functions! {
     fn iscsi_login_async(iscsi: *mut iscsi_context, cb: iscsi_command_cb, private_data: *mut c_void) -> c_int;
     /// Starts the logout; negative, without a callback, when it could not be started.
     fn iscsi_logout_async(iscsi: *mut iscsi_context, cb: iscsi_command_cb, private_data: *mut c_void) -> c_int;
-    /// Closes the TCP connection.
-    fn iscsi_disconnect(iscsi: *mut iscsi_context) -> c_int;
     /// Whether the session is in the full feature phase.
     fn iscsi_is_logged_in(iscsi: *mut iscsi_context) -> c_int;
 
@@ -127,8 +125,6 @@ functions! {
     fn iscsi_which_events(iscsi: *mut iscsi_context) -> c_int;
     /// Handles the events that poll(2) returned; callbacks run inside. Negative when the session is lost.
     fn iscsi_service(iscsi: *mut iscsi_context, revents: c_int) -> c_int;
-    /// How many PDUs wait to be sent, apart from one that is being sent.
-    fn iscsi_out_queue_length(iscsi: *mut iscsi_context) -> c_int;
 
     // Commands.
 
