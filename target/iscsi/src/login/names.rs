@@ -1,0 +1,84 @@
+//! Who logs in to what: the leading keys of a login (RFC 7143 6.3, 13.4, 13.5, 13.7, 13.21).
+
+use heapless::String;
+
+use super::LoginStatus;
+use crate::text::{Pairs, VALUE_MAX};
+
+/// Most bytes of an iSCSI name (RFC 7143 4.2.7.1).
+pub const NAME_MAX: usize = 223;
+
+/// Whether a name keeps to what any iSCSI name does: no more than 223 bytes, and none that the stringprep profile of
+/// RFC 3722 prohibits as white space or control.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// The names of a login, from its first text.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    pub(crate) initiator: String<NAME_MAX>,
+    pub(crate) alias: Option<String<VALUE_MAX>>,
+    pub(crate) target: Option<String<NAME_MAX>>,
+    pub(crate) discovery: bool,
+}
+
+impl Names {
+    /// The names of the first text of a login.
+    ///
+    /// # Errors
+    /// What 11.13.5 says of a name that is missing or none.
+    pub(crate) fn parse(text: &Pairs<'_>) -> Result<Self, LoginStatus> {
+        // 13.5: InitiatorName MUST be in the first request.
+        let initiator = match text.find("InitiatorName") {
+            None | Some("") => return Err(LoginStatus::MissingParameter),
+            Some(name) => parse_name(name)?,
+        };
+        let discovery = match text.find("SessionType") {
+            None | Some("Normal") => false,
+            Some("Discovery") => true,
+            Some(_) => return Err(LoginStatus::SessionTypeNotSupported),
+        };
+        let target = match text.find("TargetName") {
+            None | Some("") => None,
+            Some(name) => Some(parse_name(name)?),
+        };
+        // 13.4: TargetName MUST be in the first request of a session that is not for discovery.
+        if target.is_none() && !discovery {
+            return Err(LoginStatus::MissingParameter);
+        }
+        Ok(Self { initiator, alias: None, target, discovery })
+    }
+
+    /// The target of a normal session.
+    pub(crate) fn session_target(&self) -> Option<&str> {
+        self.target.as_deref().filter(|_| !self.discovery)
+    }
+
+    /// Takes one of these keys wherever it comes; `false` where it contradicts what was said.
+    ///
+    /// 6.3: a second declaration is refused. One that repeats the first in the next stage changes nothing, and libiscsi
+    /// sends it: that alone is let through.
+    pub(crate) fn declare(&mut self, key: &str, value: &str) -> bool {
+        match key {
+            "InitiatorName" => self.initiator == value,
+            "TargetName" => self.target.as_deref() == Some(value),
+            "SessionType" => value == if self.discovery { "Discovery" } else { "Normal" },
+            "InitiatorAlias" => {
+                if self.alias.is_none() {
+                    self.alias = String::try_from(value).ok();
+                }
+                self.alias.as_deref() == Some(value)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn parse_name(name: &str) -> Result<String<NAME_MAX>, LoginStatus> {
+    if is_name(name) {
+        String::try_from(name).map_err(|_| LoginStatus::InitiatorError)
+    } else {
+        Err(LoginStatus::InitiatorError)
+    }
+}
