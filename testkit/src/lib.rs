@@ -1,3 +1,7 @@
 //! Tools that verify and measure block devices and iSCSI targets.
 
+pub mod device;
 pub mod iscsi;
+pub mod size;
+pub mod verify;
+pub mod yardstick;
