@@ -1,0 +1,277 @@
+//! A connection, which is a session too (MaxConnections is 1), in ErrorRecoveryLevel 0: no socket, no clock, no heap.
+//!
+//! The driver hands [`Connection::next`] the bytes that came and gets an [`Event`] for each unit; what is to be sent goes
+//! to an [`Outbox`]. A command becomes a task of the driver's: it calls [`Connection::collect`] with the length of the
+//! data that the command takes, executes when that has come, sends Data-In units by [`Connection::data_in`], and ends
+//! the task by that or by [`Connection::respond`].
+//!
+//! Payloads are not copied: what lies whole in the driver's buffer is handed on where it lies; for a large Data-Out unit
+//! that has not come whole, [`Event::Place`] says where the rest is to be received.
+
+mod control;
+mod data_out;
+mod receive;
+mod send;
+mod slots;
+mod timers;
+mod window;
+
+pub use slots::TaskId;
+pub use timers::Timeouts;
+
+use crate::discovery::TextPhase;
+use crate::login::{Established, Login};
+use crate::outbox::Digests;
+use crate::params::{Limits, Parameters};
+use crate::pdu::{TaskAttribute, TaskRequest};
+use data_out::Placing;
+use slots::Slots;
+use timers::Timers;
+use window::Window;
+
+/// The most text that a login or text unit carries either way, in bytes: MaxRecvDataSegmentLength before it is
+/// negotiated (RFC 7143 13.12).
+pub const TEXT_MAX: usize = 8192;
+
+/// An outbox must be able to take this much, or the largest data segment that this side receives and 64 bytes,
+/// whichever is more, so that each unit can be answered.
+pub const OUTBOX_MIN: usize = TEXT_MAX + 256;
+
+/// What the bytes at the front of the input are.
+#[derive(Debug)]
+pub enum Received<'b> {
+    /// Not a whole unit yet: call again when there are `need` bytes.
+    Incomplete {
+        /// Bytes, from the start of the input.
+        need: usize,
+    },
+    /// The outbox has no room for the answer: send it, then call again.
+    Full,
+    /// A unit.
+    Unit {
+        /// Bytes that it took from the front of the input.
+        consumed: usize,
+        /// What it means.
+        event: Event<'b>,
+    },
+}
+
+/// What a unit means to the driver.
+#[derive(Debug)]
+pub enum Event<'b> {
+    /// Nothing: it was answered, or is to be ignored.
+    Handled,
+    /// The login is complete and its last response lies in the outbox. Before that is sent, the session that this one
+    /// takes the place of ([`Connection::established`]: same initiator name and ISID, RFC 7143 6.3.5) must have ended.
+    LoggedIn,
+    /// A SCSI command. Call [`Connection::collect`].
+    Command(Command<'b>),
+    /// A piece of a task's Data-Out Buffer.
+    Data {
+        /// The task.
+        task: TaskId,
+        /// Where in the buffer, in bytes.
+        offset: u32,
+        /// The piece; empty where it was received in place.
+        data: &'b [u8],
+        /// Everything has come: execute.
+        complete: bool,
+    },
+    /// The header of a large Data-Out unit: its `len` bytes go to the task's buffer at `offset`, then
+    /// [`Connection::trailer_len`] bytes follow; then call [`Connection::placed`].
+    Place {
+        /// The task.
+        task: TaskId,
+        /// Where in the buffer, in bytes.
+        offset: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// The data of a task broke the rules: answer it with CHECK CONDITION and the sense data of RFC 7143 11.4.7.2.
+    DataFault {
+        /// The task, which takes no more data.
+        task: TaskId,
+        /// How.
+        fault: CommandFault,
+    },
+    /// A task management function; the task that ABORT TASK names, if there is one. Answer by
+    /// [`Connection::task_response`] when the affected tasks are quiet.
+    TaskManagement(TaskRequest, Option<TaskId>),
+    /// The initiator logs out. When all tasks are quiet, call [`Connection::logout_response`], send and close.
+    Logout,
+    /// The unit belongs behind others that have not come. Keep a copy and hand it in again once
+    /// [`Connection::expected_cmd_sn`] is its CmdSN, or close the connection.
+    Early {
+        /// Its CmdSN.
+        cmd_sn: u32,
+    },
+}
+
+/// A SCSI command that came.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'b> {
+    /// Its task.
+    pub task: TaskId,
+    /// Logical unit.
+    pub lun: u64,
+    /// CDB; longer ones are not taken.
+    pub cdb: [u8; 16],
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Bytes that the initiator expects to receive.
+    pub data_in: u32,
+    /// Bytes that the initiator has to send.
+    pub data_out: u32,
+    /// The first of these.
+    pub immediate_data: &'b [u8],
+    /// It fails: answer with CHECK CONDITION.
+    pub fault: Option<CommandFault>,
+}
+
+/// Why a command fails before the device server sees it (RFC 7143 11.4.7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandFault {
+    /// A CDB of more than sixteen bytes, or a bidirectional command: none is supported.
+    Unsupported,
+    /// "Unexpected unsolicited data".
+    Unexpected,
+    /// "Incorrect amount of data".
+    IncorrectAmount,
+    /// "Protocol Service CRC error": a wrong digest, or a unit that is missing.
+    Digest,
+}
+
+/// What [`Connection::collect`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// Everything came with the command: execute.
+    Complete,
+    /// More comes by [`Event::Data`] and [`Event::Place`].
+    Pending,
+}
+
+/// Why a connection ends. What lies in the outbox is still to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Close {
+    /// The login was refused; the response says why.
+    #[error("login refused")]
+    LoginFailed,
+    /// The peer broke the protocol in a way that leaves nothing to synchronise on.
+    #[error("protocol error: {0}")]
+    Protocol(&'static str),
+    /// A header digest was wrong: where the unit ends cannot be known (RFC 7143 7.7).
+    #[error("header digest error")]
+    HeaderDigest,
+    /// The login took too long, or a NOP-In was not answered.
+    #[error("timed out: {0}")]
+    Timeout(&'static str),
+}
+
+/// What a connection counted (RFC 7147).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Units received.
+    pub units: u64,
+    /// Wrong digests.
+    pub digest_errors: u64,
+    /// Units with format errors.
+    pub format_errors: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Login,
+    Full,
+    /// A logout was taken: nothing else is.
+    LoggingOut {
+        itt: u32,
+    },
+}
+
+/// A connection of an iSCSI target with at most `TASKS` tasks, some of them kept for immediate commands.
+#[derive(Debug)]
+pub struct Connection<const TASKS: usize> {
+    phase: Phase,
+    login: Login,
+    text: TextPhase,
+    parameters: Parameters,
+    discovery: bool,
+    tsih: u16,
+    stat_sn: u32,
+    window: Window,
+    slots: Slots<TASKS>,
+    placing: Option<Placing>,
+    early: receive::Early,
+    timers: Timers,
+    digests: Digests,
+    statistics: Statistics,
+}
+
+impl<const TASKS: usize> Connection<TASKS> {
+    /// A connection before its login. `tsih` is what its session will be called: not 0, unique among those there are
+    /// (RFC 7143 11.12.6). `now` is in milliseconds of any clock that never goes back.
+    pub fn new(limits: Limits, timeouts: Timeouts, tsih: u16, now: u64) -> Self {
+        Self {
+            phase: Phase::Login,
+            login: Login::new(limits),
+            text: TextPhase::new(),
+            parameters: Parameters::default(),
+            discovery: false,
+            tsih,
+            stat_sn: 0,
+            window: Window::new(0),
+            slots: Slots::new(),
+            placing: None,
+            early: receive::Early::default(),
+            timers: Timers::new(timeouts, now),
+            digests: Digests::default(),
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// Who logged in, once that is known.
+    pub fn established(&self) -> Option<Established<'_>> {
+        self.login.established()
+    }
+
+    /// What was negotiated.
+    pub const fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Digests in force.
+    #[inline]
+    pub const fn digests(&self) -> Digests {
+        self.digests
+    }
+
+    /// Whether this is a normal session in full feature phase.
+    pub const fn is_full_feature(&self) -> bool {
+        matches!(self.phase, Phase::Full)
+    }
+
+    /// The CmdSN that is to come next.
+    pub const fn expected_cmd_sn(&self) -> u32 {
+        self.window.expected()
+    }
+
+    /// Tasks that have not ended.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, u64)> {
+        self.slots.iter().map(|(id, slot)| (id, slot.command.lun))
+    }
+
+    /// What was counted.
+    pub const fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Bytes that the largest unit of an initiator can have: a driver's receive buffer must hold this much.
+    pub const fn largest_unit(limits: &Limits) -> usize {
+        let data = if limits.max_recv_data_segment_length as usize > TEXT_MAX {
+            limits.max_recv_data_segment_length as usize
+        } else {
+            TEXT_MAX
+        };
+        crate::pdu::BHS_LEN + 255 * 4 + 4 + crate::pdu::padded(data) + 4
+    }
+}
