@@ -2,7 +2,10 @@
 //!
 //! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
 
+mod ci;
+mod clients;
 mod conformance;
+mod no_std;
 mod process;
 mod setup;
 mod target;
@@ -25,12 +28,21 @@ enum Task {
     Setup(setup::Args),
     /// Run libiscsi's test-tool against iesp, or against any other target
     Conformance(conformance::Args),
+    /// Run programs that people use, such as qemu-img, against iesp
+    Clients(clients::Args),
+    /// Link the crates for boards without std
+    NoStd,
+    /// Run everything that has to hold, and give a verdict
+    Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup(args) => setup::run(&args),
         Task::Conformance(args) => conformance::run(&args),
+        Task::Clients(args) => clients::run(&args),
+        Task::NoStd => no_std::run(),
+        Task::Ci(args) => ci::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

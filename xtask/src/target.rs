@@ -36,6 +36,8 @@ pub struct Launch<'a> {
     pub iesp: &'a Path,
     /// The disk's image, which exists.
     pub image: &'a Path,
+    /// The loopback address to listen on.
+    pub address: &'a str,
     /// More arguments, such as block sizes.
     pub arguments: &'a [String],
     /// One-way CHAP, when initiators have to prove who they are.
@@ -63,7 +65,7 @@ impl Served {
     pub fn start(launch: &Launch<'_>) -> Result<Self> {
         let stderr = launch.dir.join("iesp.stderr.log");
         let mut command = Command::new(launch.iesp);
-        command.arg("-d").arg(launch.image).args(["-i", "127.0.0.1", "-p", "0", "-t", TARGET_NAME]);
+        command.arg("-d").arg(launch.image).args(["-i", launch.address, "-p", "0", "-t", TARGET_NAME]);
         command.args(launch.arguments);
         if let Some(chap) = launch.chap {
             let secret = launch.dir.join("chap-secret");
@@ -96,11 +98,6 @@ impl Served {
     /// `ADDRESS:PORT`.
     pub fn portal(&self) -> &str {
         &self.portal
-    }
-
-    /// The program's process id.
-    pub fn id(&self) -> u32 {
-        self.process.id()
     }
 
     /// Stops the program with SIGTERM.
@@ -182,7 +179,8 @@ mod tests {
     fn launch(script: &str, chap: Option<&Chap>) -> (tempfile::TempDir, Result<Served>) {
         let dir = tempfile::tempdir().unwrap();
         let (iesp, image) = (Path::new(FAKE), Path::new(script));
-        let served = Served::start(&Launch { iesp, image, arguments: &[], chap, dir: dir.path() });
+        let launch = Launch { iesp, image, address: "127.0.0.1", arguments: &[], chap, dir: dir.path() };
+        let served = Served::start(&launch);
         (dir, served)
     }
 

@@ -146,7 +146,8 @@ impl Runner<'_> {
                 let image = folder.join("disk.img");
                 sparse_image(&image, disk.size_mib << 20)?;
                 let chap = disk.chap.as_ref();
-                let launch = Launch { iesp, image: &image, arguments: &disk.iesp, chap, dir: &folder };
+                let address = "127.0.0.1";
+                let launch = Launch { iesp, image: &image, address, arguments: &disk.iesp, chap, dir: &folder };
                 let served =
                     Served::start(&launch).inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
                 let preload = self.header_digest.filter(|_| disk.header_digest);

@@ -1,0 +1,208 @@
+//! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
+
+mod count;
+mod report;
+mod steps;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::count::Tally;
+use self::report::{Report, StepReport};
+use self::steps::{CargoCommand, Step};
+use crate::process::{Ended, last_lines, run_logged, spell, timed};
+use crate::workspace;
+
+/// What `cargo xtask ci` can be told.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Args {
+    /// Run only this step; may be repeated
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Leave this step out; may be repeated
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<String>,
+    /// List the steps with their commands, and run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// How much of a failed step's log is shown.
+const LINES_SHOWN: usize = 40;
+
+/// Runs the steps, each whatever became of the others, and writes the reports.
+///
+/// # Errors
+/// When a step failed, or the reports cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let dir = workspace::build_dir().join("ci");
+    let all = steps::steps(&dir);
+    let chosen = choose(&all, &args.only, &args.skip)?;
+    if args.list {
+        for step in chosen {
+            println!("{}: {}", step.name, step.about);
+            step.commands.iter().for_each(|command| println!("    {command}"));
+        }
+        return Ok(());
+    }
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
+
+    let mut report = Report::default();
+    for (index, step) in chosen.iter().enumerate() {
+        announce(index + 1, chosen.len(), step);
+        let done = run_step(step, &dir)?;
+        show(&done, &dir);
+        report.steps.push(done);
+    }
+    report.write_json(&dir.join("report.json"))?;
+    report.write_junit(&dir.join("junit.xml"), &dir)?;
+    conclude(&report, &dir)
+}
+
+fn choose<'a>(all: &'a [Step], only: &[String], skip: &[String]) -> Result<Vec<&'a Step>> {
+    if let Some(unknown) = only.iter().chain(skip).find(|name| all.iter().all(|step| step.name != **name)) {
+        let known: Vec<&str> = all.iter().map(|step| step.name).collect();
+        bail!("no step {unknown}; there are {}", known.join(", "));
+    }
+    let is_chosen = |step: &&Step| {
+        let named = |names: &[String]| names.iter().any(|name| name == step.name);
+        (only.is_empty() || named(only)) && !named(skip)
+    };
+    Ok(all.iter().filter(is_chosen).collect())
+}
+
+fn announce(number: usize, count: usize, step: &Step) {
+    println!("[{number}/{count}] {}: {}", step.name, step.about);
+    step.commands.iter().for_each(|command| println!("    $ {command}"));
+}
+
+fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
+    let spinner = spinner(step);
+    let (outcome, took) = timed(|| run_commands(step, dir));
+    spinner.finish_and_clear();
+    let (log, failure) = outcome?;
+    let tally = count::tally(step.count, failure.is_none(), &log, dir);
+    Ok(StepReport {
+        name: step.name.to_owned(),
+        about: step.about.to_owned(),
+        commands: step.commands.iter().map(ToString::to_string).collect(),
+        failure,
+        tally,
+        seconds: took.as_secs_f64(),
+        log: format!("logs/{}.log", step.name),
+    })
+}
+
+/// A sign of life for a terminal; elsewhere nothing.
+fn spinner(step: &Step) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("    {spinner} {elapsed} {msg}");
+    spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    spinner.set_message(step.name);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}
+
+/// Runs a step's commands into its log; answers with the log's text and with what failed.
+fn run_commands(step: &Step, dir: &Path) -> Result<(String, Option<String>)> {
+    let file = dir.join("logs").join(format!("{}.log", step.name));
+    let (mut text, mut failure) = (String::new(), None);
+    for (index, words) in step.commands.iter().enumerate() {
+        let part = dir.join("logs").join(format!("{}.{index}.part", step.name));
+        let ended = run_logged(&mut command(words), &part, Duration::from_secs(step.minutes * 60))?;
+        text += &format!("$ {words}\n{}\n", String::from_utf8_lossy(&std::fs::read(&part)?));
+        std::fs::remove_file(&part)?;
+        if ended != Ended::Exit(0) {
+            failure.get_or_insert(format!("`{words}`: {ended}"));
+        }
+        std::fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok((text, failure))
+}
+
+fn command(words: &CargoCommand) -> Command {
+    let mut command = match words.arguments.split_first() {
+        Some((first, rest)) if first == "xtask" => {
+            // This very program: cargo may have replaced its file since it was started.
+            let this = Path::new("/proc/self/exe");
+            let file = if this.exists() { this.to_owned() } else { std::env::current_exe().unwrap_or_default() };
+            let mut command = Command::new(file);
+            command.current_dir(workspace::root()).args(rest);
+            command
+        }
+        _ => {
+            let mut command = workspace::cargo();
+            command.args(&words.arguments);
+            command
+        }
+    };
+    command.env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1").envs(words.variables.iter().copied());
+    command
+}
+
+fn show(step: &StepReport, dir: &Path) {
+    let took = spell(Duration::from_secs_f64(step.seconds));
+    let Some(failure) = &step.failure else {
+        println!("    passed in {took}");
+        return;
+    };
+    println!("    FAILED in {took}: {failure}");
+    let log = dir.join(&step.log);
+    last_lines(&log, LINES_SHOWN).iter().for_each(|line| println!("    | {line}"));
+    println!("    again: cargo xtask ci --only {}", step.name);
+    println!("    log:   {}", log.display());
+}
+
+fn conclude(report: &Report, dir: &Path) -> Result<()> {
+    let total = report.total();
+    println!("\n{}", report.table());
+    println!("reports: {} and junit.xml, logs beside them", dir.join("report.json").display());
+    let failed: Vec<&str> =
+        report.steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name.as_str()).collect();
+    println!(
+        "verdict: {}",
+        if failed.is_empty() { "all steps passed".into() } else { format!("failed: {}", failed.join(", ")) }
+    );
+    let Tally { passed, failed: bad, .. } = total;
+    println!("{passed} passed, {bad} failed");
+    if !failed.is_empty() {
+        bail!("{} of {} steps failed", failed.len(), report.steps.len());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_chosen_by_name() {
+        let all = steps::steps(Path::new("/r"));
+        let names = |only: &[&str], skip: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            choose(&all, &owned(only), &owned(skip)).map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[], &[]).unwrap().len(), all.len());
+        assert_eq!(names(&["docs", "format"], &[]).unwrap(), ["format", "docs"]);
+        assert!(!names(&[], &["docs"]).unwrap().contains(&"docs"));
+        assert!(names(&["doc"], &[]).unwrap_err().to_string().contains("there are setup, format"));
+    }
+
+    #[test]
+    fn an_xtask_command_is_this_program() {
+        let command = command(&CargoCommand { arguments: vec!["xtask".into(), "no-std".into()], variables: vec![] });
+        assert_ne!(command.get_program(), "cargo");
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["no-std"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! What a CI run leaves behind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
+
+use super::count::{Tally, read_json};
+use crate::clients::CheckReport;
+use crate::conformance::report::Report as Conformance;
+use crate::process::spell;
+
+/// The whole run.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The steps in their order.
+    pub steps: Vec<StepReport>,
+}
+
+/// One step and what came of it.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// Its name.
+    pub name: String,
+    /// What it shows.
+    pub about: String,
+    /// What it ran.
+    pub commands: Vec<String>,
+    /// Which command failed and how; `None` when all was well.
+    pub failure: Option<String>,
+    /// Its results.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Its log, relative to the report.
+    pub log: String,
+}
+
+impl Report {
+    /// All results together.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.steps.iter().for_each(|step| total += step.tally);
+        total
+    }
+
+    /// The table of steps.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_header(["step", "shows that", "passed", "failed", "skipped", "time", "verdict"]);
+        for step in &self.steps {
+            table.add_row([
+                step.name.clone(),
+                step.about.clone(),
+                step.tally.passed.to_string(),
+                step.tally.failed.to_string(),
+                step.tally.skipped.to_string(),
+                spell(Duration::from_secs_f64(step.seconds)),
+                if step.failure.is_none() { "passed".into() } else { "FAILED".into() },
+            ]);
+        }
+        for column in table.column_iter_mut().skip(2).take(4) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    /// Writes the report as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_json(&self, file: &Path) -> Result<()> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            total: Tally,
+            #[serde(flatten)]
+            report: &'a Report,
+        }
+        let text = serde_json::to_string_pretty(&Whole { total: self.total(), report: self })?;
+        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Writes JUnit's XML: a suite of the steps, and the suites of the steps that have single results below `reports`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_junit(&self, file: &Path, reports: &Path) -> Result<()> {
+        let mut junit = JUnit::new("ci");
+        let mut steps = TestSuite::new("ci.steps");
+        for step in &self.steps {
+            steps.add_test_case(case(&step.name, step.failure.as_deref(), step.seconds));
+        }
+        junit.add_test_suite(steps);
+        if let Ok(report) = read_json::<Conformance>(&reports.join("conformance.json")) {
+            junit.add_test_suites(report.junit_suites());
+        }
+        if let Ok(checks) = read_json::<Vec<CheckReport>>(&reports.join("clients.json")) {
+            let mut suite = TestSuite::new("clients");
+            suite.add_test_cases(checks.iter().map(|one| case(&one.name, one.failure.as_deref(), one.seconds)));
+            junit.add_test_suite(suite);
+        }
+        std::fs::write(file, junit.to_string()?).with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+fn case(name: &str, failure: Option<&str>, seconds: f64) -> TestCase {
+    let status = match failure {
+        None => TestCaseStatus::success(),
+        Some(why) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(why);
+            status
+        }
+    };
+    let mut case = TestCase::new(name, status);
+    case.set_time(Duration::from_secs_f64(seconds));
+    case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let step = |name: &str, failure: Option<&str>, passed, failed| StepReport {
+            name: name.into(),
+            about: "something".into(),
+            commands: vec![format!("cargo {name}")],
+            failure: failure.map(str::to_owned),
+            tally: Tally { passed, failed, skipped: 1 },
+            seconds: 2.5,
+            log: format!("logs/{name}.log"),
+        };
+        Report { steps: vec![step("format", None, 1, 0), step("tests", Some("`cargo test`: exit code 101"), 40, 2)] }
+    }
+
+    #[test]
+    fn results_add_up() {
+        assert_eq!(report().total(), Tally { passed: 41, failed: 2, skipped: 2 });
+        assert!(report().table().to_string().contains("FAILED"));
+    }
+
+    #[test]
+    fn programs_can_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (json, junit) = (dir.path().join("report.json"), dir.path().join("junit.xml"));
+        report().write_json(&json).unwrap();
+        report().write_junit(&junit, dir.path()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+        assert_eq!(value["total"]["failed"], 2);
+        assert_eq!(value["steps"][1]["failure"], "`cargo test`: exit code 101");
+        let xml = std::fs::read_to_string(junit).unwrap();
+        assert!(xml.contains(r#"<failure message="`cargo test`: exit code 101"/>"#), "{xml}");
+    }
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask no-std`: the crates for boards link without `std`.
+//!
+//! On a host every crate could reach `std` by accident, through a dependency's default feature for one. So a small
+//! library is made that has no `std` and its own panic handler, and that links these crates: where one of them brings
+//! `std` in, there are two panic handlers, and the compiler says so.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{Ended, run_logged};
+use crate::workspace;
+
+/// A crate without `std`: its package name and its folder.
+const CRATES: &[(&str, &str)] = &[("iesp-iscsi", "target/iscsi"), ("iesp-scsi", "target/scsi")];
+
+/// The error code for two definitions of one lang item, here the panic handler.
+const DUPLICATE_LANG_ITEM: &str = "E0152";
+
+/// Builds the probe with `std`, to see that it can fail, and then with the crates.
+///
+/// # Errors
+/// When a crate needs `std` or an allocator, or when the probe does not notice `std`.
+pub fn run() -> Result<()> {
+    let dir = workspace::build_dir().join("no-std");
+    let log = build_probe(&dir.join("with-std"), &[], "extern crate std;\n")?;
+    ensure!(log.contains(DUPLICATE_LANG_ITEM), "the probe does not notice `std`:\n{log}");
+    for (package, folder) in CRATES {
+        let text = std::fs::read_to_string(workspace::root().join(folder).join("src/lib.rs"))?;
+        ensure!(text.contains("no_std"), "{folder}/src/lib.rs does not say no_std");
+        println!("no-std: {package} says no_std");
+    }
+    let log = build_probe(&dir.join("crates"), CRATES, "")?;
+    if !log.is_empty() {
+        bail!("the crates do not link without std:\n{log}");
+    }
+    println!("no-std: {} crates link without std and without an allocator", CRATES.len());
+    Ok(())
+}
+
+/// Builds a static library that has everything but `std`; answers with the compiler's complaints, empty when there are
+/// none.
+fn build_probe(dir: &Path, crates: &[(&str, &str)], extra: &str) -> Result<String> {
+    let source = dir.join("src");
+    std::fs::create_dir_all(&source).with_context(|| format!("cannot make {}", source.display()))?;
+    std::fs::write(dir.join("Cargo.toml"), manifest(workspace::root(), crates))?;
+    std::fs::write(source.join("lib.rs"), probe(crates, extra))?;
+    // The versions that the workspace is built with.
+    std::fs::copy(workspace::root().join("Cargo.lock"), dir.join("Cargo.lock"))?;
+
+    let log = dir.join("build.log");
+    let mut command: Command = workspace::cargo();
+    command.current_dir(dir).args(["build", "--quiet", "--color=never"]);
+    command.env("CARGO_TARGET_DIR", workspace::build_dir().join("no-std/build"));
+    match run_logged(&mut command, &log, Duration::from_secs(600))? {
+        Ended::Exit(0) => Ok(String::new()),
+        ended => {
+            let text = std::fs::read_to_string(&log)?;
+            Ok(if text.is_empty() { ended.to_string() } else { text })
+        }
+    }
+}
+
+fn manifest(root: &Path, crates: &[(&str, &str)]) -> String {
+    let mut text = String::from(
+        "[package]\nname = \"no-std-probe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [workspace]\n\n[lib]\ncrate-type = [\"staticlib\"]\n\n[profile.dev]\npanic = \"abort\"\n\n[dependencies]\n",
+    );
+    for (package, folder) in crates {
+        let path = root.join(folder);
+        let _ = writeln!(text, "{package} = {{ path = {path:?}, default-features = false }}");
+    }
+    text
+}
+
+fn probe(crates: &[(&str, &str)], extra: &str) -> String {
+    let mut text = format!("#![no_std]\n{extra}");
+    for (package, _) in crates {
+        let _ = writeln!(text, "extern crate {};", package.replace('-', "_"));
+    }
+    text + "#[panic_handler]\nfn panic(_: &core::panic::PanicInfo<'_>) -> ! {\n    loop {}\n}\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crates_are_where_the_table_says() {
+        for (package, folder) in CRATES {
+            let manifest = std::fs::read_to_string(workspace::root().join(folder).join("Cargo.toml")).unwrap();
+            assert!(manifest.contains(&format!("name = \"{package}\"")), "{folder}");
+        }
+    }
+
+    #[test]
+    fn the_probe_is_a_crate_of_its_own() {
+        let manifest: toml::Table = manifest(Path::new("/w"), CRATES).parse().unwrap();
+        assert!(manifest.contains_key("workspace"));
+        assert_eq!(manifest["dependencies"]["iesp-scsi"]["path"].as_str(), Some("/w/target/scsi"));
+        assert!(
+            probe(CRATES, "extern crate std;\n")
+                .starts_with("#![no_std]\nextern crate std;\nextern crate iesp_iscsi;\n")
+        );
+    }
+}
