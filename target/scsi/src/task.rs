@@ -1,0 +1,135 @@
+//! A command on its way: from its CDB to its status.
+
+use crate::commands::Row;
+use crate::contract::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer};
+use crate::range::Hold;
+use crate::sense::Sense;
+use crate::unit::{LogicalUnit, Nexus, Refusal, Unit, admit};
+use crate::work::{Context, Next, Plan, Work};
+use portable_atomic::Ordering;
+
+/// A command that was begun: small, without references, at home in the driver's task slot. It is stepped until
+/// [`Step::Done`], or given to [`Task::abandon`]: dropping it in between would leave its range held.
+///
+/// # Blocked tasks and wake-ups
+///
+/// A task that answers [`Step::Blocked`] waits for another one of the same unit. Whoever ends (or abandons) a task with
+/// `wake` set has *all* blocked tasks of the unit step again. With several threads, the wake has to reach each thread
+/// that has blocked tasks or is inside [`Task::step`] at that moment: a notice that stays until it is taken (a counter, a
+/// permit, a message), looked at after a blocked task was put aside. Then no wake-up is lost: the task that stands in
+/// the way learns of the waiting one in the same atomic operation that turned it away.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    work: Work,
+    hold: Hold,
+    data_out: u32,
+    data_in: u32,
+    nexus: NexusId,
+}
+
+impl Task {
+    #[inline]
+    pub(crate) fn begin(
+        unit: &Unit,
+        state: &Nexus,
+        nexus: NexusId,
+        luns: &[u16],
+        cdb: &[u8; 16],
+        transfer: Transfer,
+    ) -> Result<Self, Refusal> {
+        let found = Row::of(cdb);
+        let (passes, shared) = match &found {
+            Ok(row) => (row.passes_unit_attention(), row.ignores_reservation(cdb)),
+            Err(_) => (false, false),
+        };
+        admit(unit, state, nexus, passes, shared)?;
+        let row = found?;
+        if !row.is_supported(&unit.capabilities, &unit.limits) {
+            return Err(row.unsupported().into());
+        }
+        row.check_reserved(cdb)?;
+        if row.needs_medium() && unit.stopped.load(Ordering::Relaxed) {
+            return Err(Sense::INITIALIZING_COMMAND_REQUIRED.into());
+        }
+        let Plan { work, hold, data_out, data_in } = Plan::of(unit, row, luns, cdb, transfer)?;
+        // After the look at the fields: a command that is wrong in itself is told so on a protected medium too.
+        if row.writes() && unit.is_write_protected() {
+            return Err(Sense::WRITE_PROTECTED.into());
+        }
+        Ok(Self { work, hold, data_out, data_in, nexus })
+    }
+
+    pub(crate) fn ended(nexus: NexusId, completion: Completion) -> Self {
+        Self { work: Work::Ended(completion), hold: Hold::NONE, data_out: 0, data_in: 0, nexus }
+    }
+
+    /// Bytes that the device server takes from the Data-Out Buffer for this CDB; 0 when the command already failed. The
+    /// initiator may have announced fewer or more: that is the residual.
+    #[inline]
+    #[must_use]
+    pub fn data_out_len(&self) -> u32 {
+        self.data_out
+    }
+
+    /// Bytes that the reads of this command deliver if nothing fails, before they are cut at the initiator's expected
+    /// length; 0 for other commands, whose Data-In is [`Completion::reply_len`].
+    #[inline]
+    #[must_use]
+    pub fn data_in_len(&self) -> u32 {
+        self.data_in
+    }
+
+    /// What is to be done next, now that `outcome` came of the step before.
+    #[inline]
+    pub fn step<const N: usize>(&mut self, unit: &LogicalUnit<N>, outcome: Outcome, buffers: Buffers<'_>) -> Step {
+        if let Work::Ended(completion) = self.work {
+            return Step::Done(completion);
+        }
+        let mut context = Context { unit: &unit.unit, nexuses: &unit.nexuses, nexus: self.nexus, buffers };
+        match self.advance(&mut context, outcome) {
+            Ok(Next::Io(step)) => step,
+            Ok(Next::End(completion)) => self.end(&unit.unit, completion),
+            Err(sense) => self.end(&unit.unit, unit.unit.check_condition(sense)),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        if let Outcome::Failed(error) = outcome {
+            return Err(failure(error, self.work.is_writing()));
+        }
+        if outcome == Outcome::Start {
+            self.work.prepare(context, &mut self.hold)?;
+            if !context.unit.ranges.acquire(&mut self.hold) {
+                return Ok(Next::Io(Step::Blocked));
+            }
+        }
+        self.work.step(context, outcome)
+    }
+
+    #[inline]
+    fn end(&mut self, unit: &Unit, mut completion: Completion) -> Step {
+        completion.wake = unit.ranges.release(&mut self.hold);
+        Step::Done(completion)
+    }
+
+    /// The command was aborted, and none of its I/O is under way any more: what it holds is given back. True when
+    /// blocked tasks of the unit have to step again.
+    pub fn abandon<const N: usize>(&mut self, unit: &LogicalUnit<N>) -> bool {
+        self.work = Work::Ended(Completion::GOOD);
+        unit.unit.ranges.release(&mut self.hold)
+    }
+}
+
+/// What a backend's failure means to the initiator.
+#[cold]
+fn failure(error: IoError, writing: bool) -> Sense {
+    match (error, writing) {
+        (IoError::Medium, true) => Sense::WRITE_ERROR,
+        (IoError::Medium, false) => Sense::UNRECOVERED_READ_ERROR,
+        (IoError::NoSpace, _) => Sense::SPACE_ALLOCATION_FAILED,
+        (IoError::ReadOnly, _) => Sense::WRITE_PROTECTED,
+        (IoError::NotReady, _) => Sense::NOT_READY,
+        (IoError::Other, _) => Sense::INTERNAL_TARGET_FAILURE,
+    }
+}

@@ -1,0 +1,222 @@
+//! What commands do: each a small state machine over [`Step`]s.
+
+mod compare;
+mod flush;
+mod lba_status;
+mod simple;
+mod transfer;
+mod unmap;
+mod write_same;
+
+use crate::cdb;
+use crate::commands::{Command, Row};
+use crate::contract::{Buffers, Completion, NexusId, Outcome, Step, Transfer};
+use crate::mode::{ModeSelect, parameter_list_length};
+use crate::range::Hold;
+use crate::sense::Sense;
+use crate::unit::{Attention, Nexus, Unit};
+use compare::{CompareAndWrite, Verify};
+use flush::Flush;
+use lba_status::LbaStatus;
+use simple::{Inventory, Simple};
+use transfer::{Prefetch, Read, Write};
+use unmap::Unmap;
+use write_same::WriteSame;
+
+/// What a step may look at and work on.
+pub(crate) struct Context<'a> {
+    pub unit: &'a Unit,
+    pub nexuses: &'a [Nexus],
+    pub nexus: NexusId,
+    pub buffers: Buffers<'a>,
+}
+
+impl Context<'_> {
+    /// The state of the nexus that the command came by.
+    pub(crate) fn own(&self) -> Option<&Nexus> {
+        self.nexuses.get(usize::from(self.nexus.0))
+    }
+
+    /// A unit attention condition for all nexuses but the one that the command came by.
+    pub(crate) fn attention_for_others(&self, attention: Attention) {
+        for (index, state) in self.nexuses.iter().enumerate() {
+            if index != usize::from(self.nexus.0) {
+                state.attend(attention);
+            }
+        }
+    }
+
+    fn block_size(&self) -> usize {
+        self.unit.capabilities.block_size as usize
+    }
+
+    /// Logical blocks that the scratch buffer has room for.
+    fn scratch_blocks(&self) -> u64 {
+        (self.buffers.scratch.len() / self.block_size()) as u64
+    }
+}
+
+/// What a state machine wants.
+pub(crate) enum Next {
+    /// I/O.
+    Io(Step),
+    /// To end.
+    End(Completion),
+}
+
+/// A command as it was decoded.
+pub(crate) struct Plan {
+    pub work: Work,
+    pub hold: Hold,
+    pub data_out: u32,
+    pub data_in: u32,
+}
+
+/// The state machines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// Decided: nothing is left to do.
+    Ended(Completion),
+    Read(Read),
+    Write(Write),
+    Verify(Verify),
+    CompareAndWrite(CompareAndWrite),
+    WriteSame(WriteSame),
+    Unmap(Unmap),
+    Flush(Flush),
+    Prefetch(Prefetch),
+    LbaStatus(LbaStatus),
+    ModeSelect(ModeSelect),
+    ReportLuns(Inventory),
+    Simple(Simple),
+}
+
+impl Work {
+    /// Before the range is taken, once (or again after it was busy).
+    #[inline]
+    pub(crate) fn prepare(&mut self, context: &Context<'_>, hold: &mut Hold) -> Result<(), Sense> {
+        match self {
+            Self::Unmap(unmap) => unmap.prepare(context, hold),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn step(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        match self {
+            Self::Read(work) => Ok(work.step(outcome)),
+            Self::Write(work) => work.step(context, outcome),
+            Self::Ended(completion) => Ok(Next::End(*completion)),
+            Self::Verify(work) => work.step(context, outcome),
+            Self::CompareAndWrite(work) => work.step(context, outcome),
+            Self::WriteSame(work) => work.step(context, outcome),
+            Self::Unmap(work) => work.step(context, outcome),
+            Self::Flush(work) => Ok(work.step(context, outcome)),
+            Self::Prefetch(work) => Ok(work.step(outcome)),
+            Self::LbaStatus(work) => work.step(context, outcome),
+            Self::ModeSelect(work) => work.step(context, outcome),
+            Self::ReportLuns(inventory) => simple::report_luns(inventory, context.buffers.reply),
+            Self::Simple(work) => work.step(context),
+        }
+    }
+
+    /// The step under way, if there is one, changes the medium.
+    pub(crate) fn is_writing(&self) -> bool {
+        match self {
+            Self::Write(_) | Self::WriteSame(_) | Self::Unmap(_) | Self::Flush(_) | Self::ModeSelect(_) => true,
+            Self::CompareAndWrite(work) => work.is_writing(),
+            Self::Verify(work) => work.is_writing(),
+            _ => false,
+        }
+    }
+}
+
+impl Plan {
+    /// Checks the fields of the CDB and lays out the work.
+    #[inline]
+    pub(crate) fn of(unit: &Unit, row: &Row, luns: &[u16], cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
+        match row.command {
+            Command::Read => Self::read(unit, cdb, transfer),
+            Command::Write => Self::write(unit, cdb),
+            _ => Self::other(unit, row, luns, cdb, transfer),
+        }
+    }
+
+    fn other(unit: &Unit, row: &Row, luns: &[u16], cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
+        match row.command {
+            Command::WriteAndVerify => Self::write_and_verify(unit, cdb),
+            Command::Verify => Self::verify(unit, cdb, transfer),
+            Command::CompareAndWrite => Self::compare_and_write(unit, cdb, transfer),
+            Command::WriteSame => Self::write_same(unit, cdb, transfer),
+            Command::Unmap => Self::unmap(cdb, transfer),
+            Command::Prefetch => Self::prefetch(unit, cdb),
+            Command::SynchronizeCache => Self::synchronize_cache(unit, cdb),
+            Command::GetLbaStatus => Self::lba_status(unit, cdb),
+            Command::StartStopUnit => Ok(Self::without_data(Work::Flush(Flush::start_stop(cdb)))),
+            Command::ModeSelect => {
+                let data_out = parameter_list_length(cdb);
+                Ok(Self { data_out, ..Self::without_data(Work::ModeSelect(ModeSelect::new(cdb))) })
+            }
+            Command::ReportLuns => Ok(Self::without_data(Work::ReportLuns(Inventory::new(cdb, luns)))),
+            command => Ok(Self::without_data(Work::Simple(Simple::new(command, cdb)))),
+        }
+    }
+
+    /// Nothing but parameter data, if that.
+    fn without_data(work: Work) -> Self {
+        Self { work, hold: Hold::NONE, data_out: 0, data_in: 0 }
+    }
+
+    /// The command is done before it begins: no blocks.
+    fn nothing() -> Self {
+        Self::without_data(Work::Ended(Completion::GOOD))
+    }
+}
+
+/// LOGICAL BLOCK ADDRESS and number of blocks, all of them there.
+#[inline]
+fn blocks_on_medium(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u32), Sense> {
+    let (lba, blocks) = cdb::range(cdb);
+    check_range(unit, lba, u64::from(blocks))?;
+    Ok((lba, blocks))
+}
+
+/// SBC-3 4.5: the first block that isn't there is told. Written so that nothing overflows: `lba` and `blocks` are any
+/// numbers.
+#[inline]
+fn check_range(unit: &Unit, lba: u64, blocks: u64) -> Result<(), Sense> {
+    let all = unit.capabilities.blocks;
+    match all.checked_sub(lba) {
+        Some(left) if blocks <= left => Ok(()),
+        _ => Err(Sense::LBA_OUT_OF_RANGE.with_information(lba.max(all))),
+    }
+}
+
+/// As [`blocks_on_medium`], but 0 blocks mean all from there to the last one.
+fn blocks_to_end(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u64), Sense> {
+    let (lba, blocks) = blocks_on_medium(unit, cdb)?;
+    match (unit.capabilities.blocks - lba, u64::from(blocks)) {
+        (0, _) => Err(Sense::LBA_OUT_OF_RANGE.with_information(lba)),
+        (rest, 0) => Ok((lba, rest)),
+        (_, blocks) => Ok((lba, blocks)),
+    }
+}
+
+/// SBC-3 6.5.3: no more than the MAXIMUM TRANSFER LENGTH.
+#[inline]
+fn check_transfer(unit: &Unit, cdb: &[u8; 16], blocks: u32) -> Result<(), Sense> {
+    if blocks <= unit.limits.transfer {
+        return Ok(());
+    }
+    Err(Sense::cdb(length_field(cdb[0]), 7))
+}
+
+/// First byte of the TRANSFER LENGTH field, by the CDB's group.
+fn length_field(opcode: u8) -> u16 {
+    match opcode >> 5 {
+        0 => 4,
+        1 | 2 => 7,
+        4 => 10,
+        _ => 6,
+    }
+}

@@ -1,0 +1,95 @@
+//! UNMAP (SBC-3 5.25).
+
+use super::{Context, Next, Plan, Work, check_range};
+use crate::cdb::{be16, be32, be64};
+use crate::contract::{Completion, Outcome, Step, Transfer};
+use crate::range::Hold;
+use crate::sense::Sense;
+use crate::unit::Unit;
+
+/// Bytes of the parameter list header, and of a block descriptor.
+const HEADER: usize = 8;
+const DESCRIPTOR: usize = 16;
+
+/// UNMAP on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unmap {
+    /// PARAMETER LIST LENGTH.
+    length: u16,
+    prepared: bool,
+    descriptors: u16,
+    next: u16,
+    flushing: bool,
+}
+
+impl Unmap {
+    /// Checks the whole list before anything of it is done; gathers the ranges.
+    pub(super) fn prepare(&mut self, context: &Context<'_>, hold: &mut Hold) -> Result<(), Sense> {
+        if self.prepared {
+            return Ok(());
+        }
+        let list =
+            context.buffers.data_out.get(..usize::from(self.length)).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+        let descriptors = descriptors(context.unit, list)?;
+        for bytes in descriptors.clone() {
+            let (lba, blocks) = fields(bytes);
+            check_range(context.unit, lba, blocks)?;
+            hold.and(lba, blocks);
+        }
+        self.descriptors = descriptors.count() as u16;
+        self.prepared = true;
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, context: &Context<'_>, _: Outcome) -> Result<Next, Sense> {
+        while self.next < self.descriptors {
+            let at = HEADER + usize::from(self.next) * DESCRIPTOR;
+            self.next += 1;
+            // The list was there when it was checked; a driver that takes it away gets an error.
+            let bytes = context.buffers.data_out.get(at..at + DESCRIPTOR).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+            let (lba, blocks) = fields(bytes);
+            if blocks > 0 {
+                return Ok(Next::Io(Step::Unmap { lba, blocks }));
+            }
+        }
+        if !self.flushing && self.descriptors > 0 && context.unit.must_be_durable(false) {
+            self.flushing = true;
+            return Ok(Next::Io(Step::Flush));
+        }
+        Ok(Next::End(Completion::GOOD))
+    }
+}
+
+/// The block descriptors of a parameter list (SBC-3 table 113).
+fn descriptors<'a>(unit: &Unit, list: &'a [u8]) -> Result<core::slice::ChunksExact<'a, u8>, Sense> {
+    if list.is_empty() {
+        return Ok(list.chunks_exact(DESCRIPTOR));
+    }
+    if list.len() < HEADER {
+        return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
+    }
+    let length = usize::from(be16(list, 2));
+    let bytes = list.get(HEADER..HEADER + length).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+    // SBC-3 5.25.2: a last descriptor that isn't whole is ignored.
+    let descriptors = bytes.chunks_exact(DESCRIPTOR);
+    if descriptors.len() > unit.limits.unmap_descriptors as usize {
+        return Err(Sense::parameter(2));
+    }
+    Ok(descriptors)
+}
+
+/// UNMAP LOGICAL BLOCK ADDRESS, NUMBER OF LOGICAL BLOCKS.
+fn fields(descriptor: &[u8]) -> (u64, u64) {
+    (be64(descriptor, 0), u64::from(be32(descriptor, 8)))
+}
+
+impl Plan {
+    pub(super) fn unmap(cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
+        let length = be16(cdb, 7);
+        if transfer.data_out < u32::from(length) {
+            return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
+        }
+        let work = Work::Unmap(Unmap { length, prepared: false, descriptors: 0, next: 0, flushing: false });
+        Ok(Self { data_out: u32::from(length), ..Self::without_data(work) })
+    }
+}
