@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod iscsi;
+pub mod load;
 pub mod size;
 pub mod verify;
 pub mod yardstick;

@@ -27,7 +27,7 @@ pub enum HeaderDigest {
     None,
     /// `None,CRC32C`: the target chooses.
     NoneOrCrc32c,
-    /// `CRC32C`: the login fails without.
+    /// `CRC32C` alone. A target that refuses it is talked to without: libiscsi goes on, and does not tell.
     Crc32c,
 }
 

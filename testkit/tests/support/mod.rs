@@ -36,7 +36,7 @@ impl Server {
 
     /// The testkit's own yardstick, serving a file.
     pub fn yardstick(file: &Path) -> Self {
-        let mut command = Command::new(option_env!("CARGO_BIN_EXE_yardstick").unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yardstick"));
         command.arg("--file").arg(file).args(["--target", TARGET]).stdout(Stdio::piped());
         let mut child = start(&mut command);
         let mut line = String::new();
