@@ -100,7 +100,6 @@ impl Challenge {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use crate::text::{Hex, binary};
     use std::format;

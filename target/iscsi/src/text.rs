@@ -259,7 +259,6 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
     use proptest::prelude::*;
     use std::{format, string::String, vec, vec::Vec};
@@ -356,6 +355,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::login::fixture::config())]
+
         #[test]
         fn any_bytes_are_read(text: Vec<u8>) {
             let mut pairs = Pairs::new(&text);

@@ -1,14 +1,22 @@
 //! An initiator's side and a target's surroundings, for tests.
 
-extern crate std;
-
 use core::net::SocketAddr;
 use std::{format, string::String, vec, vec::Vec};
+
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 
 use super::{Admission, Environment, Login, LoginResponse, LoginStatus, Progress};
 use crate::params::Limits;
 use crate::pdu::{LoginRequest, Stage};
 use crate::text::{Pairs, TEXT_MAX};
+
+/// The same cases in every run, but for those who set another seed by `PROPTEST_RNG_SEED`.
+pub(crate) fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let rng_seed = if default.rng_seed == RngSeed::Random { RngSeed::Fixed(7143) } else { default.rng_seed };
+    ProptestConfig { rng_seed, failure_persistence: None, ..default }
+}
 
 pub(crate) const INITIATOR: &str = "iqn.2001-04.com.example:host";
 pub(crate) const TARGET: &str = "iqn.2001-04.com.example:disk";

@@ -350,6 +350,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::login::fixture::config())]
+
         #[test]
         fn any_header_is_a_request_and_comes_back(bytes: [[u8; 16]; 3]) {
             let bhs = Bhs(bytes.concat().try_into().unwrap());

@@ -171,6 +171,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::login::fixture::config())]
+
         #[test]
         fn what_is_parsed_comes_back(bytes: [[u8; 16]; 3]) {
             let bhs = Bhs(bytes.concat().try_into().unwrap());

@@ -1,0 +1,203 @@
+//! Texts over several requests, answers over several responses, keys where they may not be.
+
+use std::vec::Vec;
+use std::{format, string::String, vec};
+
+use crate::login::fixture::*;
+use crate::login::{LoginStatus, Progress};
+use crate::pdu::LoginRequest;
+use crate::text::TEXT_MAX;
+
+fn more(stage: crate::pdu::Stage) -> LoginRequest {
+    LoginRequest { cont: true, ..stay(stage) }
+}
+
+#[test]
+fn a_text_in_pieces_is_one_text() {
+    let whole = text(&normal("MaxBurstLength=1024 HeaderDigest=CRC32C"));
+    for size in [1, 7, 64] {
+        let mut talk = Talk::new(Site::default());
+        let mut pieces = whole.chunks(size).peekable();
+        while let Some(piece) = pieces.next() {
+            if pieces.peek().is_some() {
+                // 11.12.2: no data, no transition.
+                let (progress, out) = talk.raw(more(OPERATIONAL), piece);
+                assert!(matches!(progress, Progress::Continue(r, 0) if !r.transit && !r.cont), "{progress:?}");
+                assert_eq!(out, b"");
+            } else {
+                let (progress, out) = talk.raw(go(OPERATIONAL, FULL), piece);
+                assert!(matches!(progress, Progress::Complete(..)));
+                assert!(untext(&out).starts_with("MaxBurstLength=1024 HeaderDigest=CRC32C "));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_without_end_is_refused() {
+    let mut talk = Talk::new(Site::default());
+    let piece = [b'A'; 4096];
+    assert!(matches!(talk.raw(more(OPERATIONAL), &piece).0, Progress::Continue(..)));
+    assert!(matches!(talk.raw(more(OPERATIONAL), &piece).0, Progress::Continue(..)));
+    assert_eq!(talk.fail_raw(more(OPERATIONAL), b"A"), LoginStatus::OutOfResources);
+}
+
+#[test]
+fn texts_of_no_form_are_refused() {
+    for data in [&b"InitiatorName=a"[..], b"InitiatorName\0", b"=a\0", b"InitiatorName=\xff\0", b"In iator=a\0"] {
+        assert_eq!(Talk::new(Site::default()).fail_raw(stay(SECURITY), data), LoginStatus::InitiatorError);
+        let mut talk = Talk::new(Site::default());
+        talk.on(stay(SECURITY), &normal(""));
+        assert_eq!(talk.fail_raw(stay(SECURITY), data), LoginStatus::InitiatorError);
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_long_goes_on_in_the_next_response() {
+    let mut talk = Talk::new(Site::default());
+    let names = text(&normal(""));
+    let keys: Vec<String> = (0..1000).map(|n| format!("X{n}=")).collect();
+    talk.on(stay(OPERATIONAL), &normal(""));
+    let offered = text(&keys.join(" "));
+    assert!(offered.len() <= TEXT_MAX && names.len() + offered.len() < TEXT_MAX);
+
+    let mut answers = vec![];
+    let (mut progress, mut out) = talk.raw(go(OPERATIONAL, FULL), &offered);
+    let mut responses = 0;
+    while let Progress::Continue(response, len) = progress {
+        // 11.13.2: C and T are never set together.
+        assert!(response.cont && !response.transit);
+        assert!(len <= TEXT_MAX && len > TEXT_MAX - 64);
+        answers.extend(out);
+        responses += 1;
+        (progress, out) = talk.raw(go(OPERATIONAL, FULL), b"");
+    }
+    assert!(matches!(progress, Progress::Complete(response, _) if !response.cont));
+    answers.extend(out);
+    assert_eq!(responses, 2);
+    let expected: Vec<String> = keys.iter().map(|key| format!("{key}NotUnderstood")).collect();
+    assert_eq!(untext(&answers), expected.join(" "));
+}
+
+#[test]
+fn an_initiator_is_silent_while_an_answer_goes_on() {
+    let keys: Vec<String> = (0..1000).map(|n| format!("X{n}=")).collect();
+    for (request, data) in [(stay(OPERATIONAL), &b"A=b\0"[..]), (more(OPERATIONAL), b"")] {
+        let mut talk = Talk::new(Site::default());
+        talk.on(stay(OPERATIONAL), &normal(""));
+        assert!(talk.on(stay(OPERATIONAL), &keys.join(" ")).0.cont);
+        assert_eq!(talk.fail_raw(request, data), LoginStatus::InitiatorError);
+    }
+}
+
+#[test]
+fn negotiated_results_do_not_depend_on_how_the_answer_was_split() {
+    let unknown: String = (0..1100).map(|n| format!("X{n}= ")).collect();
+    let mut talk = Talk::new(Site::default());
+    talk.on(stay(OPERATIONAL), &normal(""));
+    let pairs = format!("FirstBurstLength=65536 {unknown} MaxBurstLength=4096 InitialR2T=No");
+    let (mut progress, mut out) = talk.raw(go(OPERATIONAL, FULL), &text(&pairs));
+    let mut answers = vec![];
+    while matches!(progress, Progress::Continue(..)) {
+        answers.extend(out);
+        (progress, out) = talk.raw(go(OPERATIONAL, FULL), b"");
+    }
+    answers.extend(out);
+    let answers = untext(&answers);
+    assert!(answers.ends_with(" MaxBurstLength=4096 InitialR2T=No FirstBurstLength=4096"));
+    assert_eq!(talk.login.established().unwrap().parameters.first_burst_length, 4096);
+}
+
+#[test]
+fn a_buffer_without_room_ends_the_login() {
+    let mut talk = Talk::new(Site::default());
+    let progress = talk.login.request(&stay(OPERATIONAL), &text(&normal("")), &mut talk.site, &mut [0; 16]);
+    assert!(matches!(progress, Progress::Failed(response) if response.status == LoginStatus::OutOfResources));
+}
+
+#[test]
+fn keys_where_they_may_not_be() {
+    let security = [
+        "HeaderDigest=None",
+        "DataDigest=None",
+        "MaxConnections=1",
+        "InitialR2T=Yes",
+        "ImmediateData=Yes",
+        "MaxRecvDataSegmentLength=8192",
+        "MaxBurstLength=512",
+        "FirstBurstLength=512",
+        "DefaultTime2Wait=0",
+        "DefaultTime2Retain=0",
+        "MaxOutstandingR2T=1",
+        "DataPDUInOrder=Yes",
+        "DataSequenceInOrder=Yes",
+        "ErrorRecoveryLevel=0",
+        "TaskReporting=RFC3720",
+        "iSCSIProtocolLevel=1",
+        "IFMarker=No",
+        "OFMarkInt=1",
+    ];
+    let operational = ["AuthMethod=None", "CHAP_A=5", "CHAP_N=a", "CHAP_R=0x00", "CHAP_I=1", "CHAP_C=0x00"];
+    let never = ["SendTargets=All", "TargetAddress=192.0.2.1:3260,1", "TargetPortalGroupTag=1", "TargetAlias=disk"];
+    let cases = security.map(|key| (SECURITY, key)).into_iter();
+    let cases = cases.chain(operational.map(|key| (OPERATIONAL, key)));
+    let cases = cases.chain(never.map(|key| (SECURITY, key))).chain(never.map(|key| (OPERATIONAL, key)));
+    for (stage, key) in cases {
+        let status = Talk::new(Site::default()).fail(stay(stage), &normal(key));
+        assert_eq!(status, LoginStatus::InitiatorError, "{key}");
+    }
+}
+
+#[test]
+fn a_key_that_comes_twice_breaks_the_protocol() {
+    let operational = [
+        "HeaderDigest=None",
+        "MaxConnections=1",
+        "InitialR2T=Yes",
+        "MaxRecvDataSegmentLength=8192",
+        "IFMarker=No",
+        "FirstBurstLength=512",
+        "TaskReporting=RFC3720",
+        "MaxBurstLength=x",
+        "InitiatorAlias=a",
+    ];
+    for key in operational {
+        // 6.3: in one text, or in two.
+        let twice = normal(&format!("{key} {key}"));
+        assert_eq!(Talk::new(Site::default()).fail(stay(OPERATIONAL), &twice), LoginStatus::InitiatorError, "{key}");
+        let mut talk = Talk::new(Site::default());
+        talk.on(stay(OPERATIONAL), &normal(key));
+        assert_eq!(talk.fail(stay(OPERATIONAL), key), LoginStatus::InitiatorError, "{key}");
+    }
+    let twice = normal("AuthMethod=None AuthMethod=None");
+    assert_eq!(Talk::new(Site::default()).fail(stay(SECURITY), &twice), LoginStatus::InitiatorError);
+    assert_eq!(Talk::new(Site::default()).fail(stay(SECURITY), &normal(&normal(""))), LoginStatus::InitiatorError);
+}
+
+#[test]
+fn names_may_be_repeated_in_the_next_stage_but_not_changed() {
+    let mut talk = Talk::new(Site::default());
+    talk.on(go(SECURITY, OPERATIONAL), &normal("InitiatorAlias=a"));
+    talk.complete(go(OPERATIONAL, FULL), &normal("InitiatorAlias=a"));
+
+    let others = ["InitiatorName=b", "TargetName=b", "SessionType=Discovery", "SessionType=x", "InitiatorAlias=b"];
+    for other in others {
+        let mut talk = Talk::new(Site::default());
+        talk.on(go(SECURITY, OPERATIONAL), &normal("InitiatorAlias=a"));
+        assert_eq!(talk.fail(stay(OPERATIONAL), other), LoginStatus::InitiatorError, "{other}");
+    }
+    let long = format!("InitiatorAlias={}", "a".repeat(256));
+    assert_eq!(Talk::new(Site::default()).fail(stay(SECURITY), &normal(&long)), LoginStatus::InitiatorError);
+}
+
+#[test]
+fn answers_of_the_initiator_are_not_answered() {
+    let mut talk = Talk::new(Site::default());
+    talk.on(stay(OPERATIONAL), &normal(""));
+    let answers =
+        "TargetPortalGroupTag=NotUnderstood TargetAlias=Irrelevant MaxRecvDataSegmentLength=Reject X-a=Reject";
+    assert_eq!(talk.on(stay(OPERATIONAL), answers).1, "");
+    // They are no declarations either.
+    assert_eq!(talk.complete(go(OPERATIONAL, FULL), "MaxRecvDataSegmentLength=512"), "");
+    assert_eq!(talk.login.established().unwrap().parameters.peer_max_recv_data_segment_length, 512);
+}
