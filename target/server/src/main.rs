@@ -1,2 +1,49 @@
-//! Stub.
-fn main() {}
+//! `iesp`: an iSCSI target for one person with a PC. See ARCHITECTURE.md for the map.
+
+mod backend;
+mod buffers;
+mod cli;
+mod clock;
+mod config;
+mod connection;
+mod disk;
+mod failure;
+mod life;
+mod logging;
+mod messages;
+mod pool;
+mod serve;
+mod size;
+mod statistics;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use config::Config;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = if cli.daemon && !life::is_daemon() { life::become_daemon() } else { run(&cli) };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("iesp: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let config = Config::new(cli)?;
+    logging::start(&cli.log_level, cli.log_file.as_deref())?;
+    let listeners = serve::listen(&config.listen)?;
+    let pid_file = cli.pid_file.as_deref().map(life::PidFile::write).transpose()?;
+    let luns = disk::open_all(&config.disks, &config.target_name)?;
+    serve::run(config, luns, listeners)?;
+    drop(pid_file);
+    Ok(())
+}

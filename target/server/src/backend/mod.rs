@@ -1,0 +1,65 @@
+//! What a logical unit's blocks are kept in. A backend knows bytes and offsets: no SCSI command, no session.
+
+mod file;
+
+pub use file::{FileBackend, OpenError, OpenOptions};
+
+use iesp_scsi::IoError;
+
+/// Whether a call may wait for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Only what can be done at once: the caller serves other commands on this thread.
+    None,
+    /// Until it is done.
+    Any,
+}
+
+/// What became of a call that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served<T = ()> {
+    /// Done.
+    Done(T),
+    /// It would have waited, and nothing was done: call again with [`Patience::Any`]. Never the answer to that.
+    WouldBlock,
+}
+
+/// What a backend can do; the pages that an initiator reads are derived from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes.
+    pub len: u64,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Bytes of the unit in which space is given back; 0 where it is not.
+    pub discard_granularity: u32,
+    /// A spinning disk.
+    pub rotational: bool,
+}
+
+/// Blocks of a logical unit, as bytes. Callers stay within [`Facts::len`]. Several threads call at once.
+pub trait Backend: Send + Sync + std::fmt::Debug {
+    /// What it can do.
+    fn facts(&self) -> Facts;
+
+    /// Reads all of `buffer`.
+    fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError>;
+
+    /// Writes all of `data`; durably where `durable`.
+    fn write(&self, offset: u64, data: &[u8], durable: bool, patience: Patience) -> Result<Served, IoError>;
+
+    /// Makes every write that was answered durable.
+    fn flush(&self, patience: Patience) -> Result<Served, IoError>;
+
+    /// Gives the space back; the bytes read as zeros.
+    fn unmap(&self, offset: u64, len: u64, patience: Patience) -> Result<Served, IoError>;
+
+    /// Writes zeros; gives the space back where `unmap`.
+    fn zero(&self, offset: u64, len: u64, unmap: bool, patience: Patience) -> Result<Served, IoError>;
+
+    /// Whether the bytes from `offset` on take space, and for how many of `len` (at least one) that holds.
+    fn extent(&self, offset: u64, len: u64, patience: Patience) -> Result<Served<(bool, u64)>, IoError>;
+
+    /// Has the bytes brought into memory, without waiting for them.
+    fn prefetch(&self, offset: u64, len: u64);
+}

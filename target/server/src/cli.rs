@@ -1,0 +1,113 @@
+//! The command line: iESP's letters, each with a long name.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::size;
+
+/// What a disk is kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendKind {
+    /// A file or a block device.
+    File,
+    /// Memory: `-d` is its size, and it is gone at the end.
+    Ram,
+}
+
+/// An iSCSI target: serves disk images, block devices and memory to initiators on the network.
+///
+/// Without arguments it serves a 1 GiB sparse image in your data folder, to this machine alone.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "iesp", version, disable_help_flag = true)]
+pub struct Cli {
+    /// What the disks are kept in.
+    #[arg(short = 'b', long = "backend", value_name = "TYPE", value_enum, default_value = "file")]
+    pub backend: BackendKind,
+
+    /// What to serve: the path of a disk image or a block device (with `-b ram`: a size, as in 1G). Given several times, it
+    /// makes LUN 0, 1, 2 and so on.
+    #[arg(short = 'd', long = "device", value_name = "X", action = ArgAction::Append)]
+    pub devices: Vec<String>,
+
+    /// Target name. Some initiators (Windows, ESXi) want the form iqn.YYYY-MM.DOMAIN:NAME.
+    #[arg(short = 't', long = "target-name", value_name = "NAME", default_value = "test")]
+    pub target_name: String,
+
+    /// Address to listen on, IPv4 or IPv6, with or without a port; may be given several times. [default: 0.0.0.0; without
+    /// -d: 127.0.0.1]
+    #[arg(short = 'i', long = "listen", value_name = "ADDR", action = ArgAction::Append)]
+    pub listen: Vec<String>,
+
+    /// TCP port for the addresses that name none; 0 takes a free one.
+    #[arg(short = 'p', long = "port", value_name = "PORT", default_value_t = 3260)]
+    pub port: u16,
+
+    /// Trim level: 0 = off, 1 = UNMAP and WRITE SAME give space back, 2 = plain writes of zeros do so, too.
+    #[arg(short = 'T', long = "trim-level", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub trim_level: u8,
+
+    /// Log level of the log file (F) and of the screen (S): debug, info, warning or error.
+    #[arg(short = 'L', long = "log-level", value_name = "F,S", default_value = "error,error")]
+    pub log_level: String,
+
+    /// Log file.
+    #[arg(short = 'l', long = "log-file", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// No digests.
+    #[arg(short = 'D', long = "no-digests")]
+    pub no_digests: bool,
+
+    /// Write the process id to a file, which is removed at exit.
+    #[arg(short = 'P', long = "pid-file", value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+
+    /// Become a daemon: return once it serves.
+    #[arg(short = 'f', long = "daemon")]
+    pub daemon: bool,
+
+    /// Make an image that is missing, sparse and of this size (as in 10G). An image that is there stays as it is.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub create: Option<u64>,
+
+    /// Bytes in a logical block: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value = "512", value_parser = ["512", "4096"])]
+    pub block_size: String,
+
+    /// Bytes in a physical block: 512 or 4096, at least a logical one.
+    #[arg(long, value_name = "BYTES", default_value = "4096", value_parser = ["512", "4096"])]
+    pub physical_block_size: String,
+
+    /// Refuse writes.
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// The disk's UUID, from which its serial number comes, in place of the one that is kept beside the image; for one disk.
+    #[arg(long, value_name = "UUID")]
+    pub uuid: Option<uuid::Uuid>,
+
+    /// Only initiators that prove this CHAP name may log in; with --chap-secret-file.
+    #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
+    pub chap_user: Option<String>,
+
+    /// File whose first line is the secret of --chap-user.
+    #[arg(long, value_name = "FILE", requires = "chap_user")]
+    pub chap_secret_file: Option<PathBuf>,
+
+    /// CHAP name by which the target proves itself where it is asked to; with --mutual-secret-file.
+    #[arg(long, value_name = "NAME", requires_all = ["mutual_secret_file", "chap_user"])]
+    pub mutual_user: Option<String>,
+
+    /// File whose first line is the secret of --mutual-user.
+    #[arg(long, value_name = "FILE", requires = "mutual_user")]
+    pub mutual_secret_file: Option<PathBuf>,
+
+    /// Threads that serve connections. [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+
+    /// Show this help.
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
+}

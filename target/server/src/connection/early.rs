@@ -1,0 +1,57 @@
+//! Units that came before those that they belong behind (RFC 7143 4.2.2.1: commands are delivered in order).
+
+/// Most bytes that wait.
+const MOST: usize = 1 << 20;
+
+/// Copies of units, by CmdSN: a command, then its Data-Out units.
+#[derive(Debug, Default)]
+pub struct Early {
+    units: Vec<(u32, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Early {
+    /// Keeps a copy; false where that is more than there may be.
+    pub fn keep(&mut self, cmd_sn: u32, unit: &[u8]) -> bool {
+        self.bytes += unit.len();
+        if self.bytes > MOST {
+            return false;
+        }
+        self.units.push((cmd_sn, unit.to_vec()));
+        true
+    }
+
+    /// The units whose turn has come, in the order in which they came.
+    pub fn turn(&mut self, expected: u32) -> Vec<Vec<u8>> {
+        if self.units.is_empty() {
+            return Vec::new();
+        }
+        let mut ready = Vec::new();
+        self.units.retain_mut(|(cmd_sn, unit)| {
+            // What an ABORT TASK declared as received never gets its turn.
+            let distance = expected.wrapping_sub(*cmd_sn) as i32;
+            if distance == 0 {
+                ready.push(std::mem::take(unit));
+            }
+            distance < 0
+        });
+        self.bytes = self.units.iter().map(|(_, unit)| unit.len()).sum();
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_get_their_turn_in_order() {
+        let mut early = Early::default();
+        assert!(early.keep(5, b"write") && early.keep(6, b"later") && early.keep(5, b"data"));
+        assert!(early.turn(4).is_empty());
+        assert_eq!(early.turn(5), [b"write".to_vec(), b"data".to_vec()]);
+        assert_eq!(early.turn(7), Vec::<Vec<u8>>::new());
+        assert_eq!(early.bytes, 0);
+        assert!(!early.keep(9, &vec![0; MOST + 1]));
+    }
+}

@@ -1,0 +1,211 @@
+//! From bytes to events, and who handles them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use iesp_iscsi::{Collect, Event, Outbox, Received, TaskId};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::socket::Inbox;
+use super::tasks::State;
+use super::{ANSWER_ROOM, Driver, End, Next};
+use crate::target::Door;
+
+/// A Data-Out unit that is received in place.
+#[derive(Debug)]
+pub struct Placing {
+    task: TaskId,
+    /// The task's buffer.
+    buffer: Vec<u8>,
+    /// Where the unit's data begin and end in it.
+    start: usize,
+    end: usize,
+    /// Bytes that came.
+    filled: usize,
+}
+
+impl Placing {
+    /// Which task it is for.
+    pub const fn task(&self) -> TaskId {
+        self.task
+    }
+
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start + self.filled..self.end]
+    }
+}
+
+impl Driver<'_> {
+    /// Does all that can be done at once.
+    pub(super) fn advance(&mut self) -> Result<Next, End> {
+        let now = self.clock.now();
+        let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
+        let next = self.consume(&mut inbox, now);
+        self.inbox = inbox;
+        next
+    }
+
+    /// Receives into the task's buffer where a unit is being placed, else into the inbox.
+    pub(super) fn poll_input(
+        &mut self,
+        stream: &mut TcpStream,
+        need: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(placing) = &mut self.placing
+            && placing.start + placing.filled < placing.end
+        {
+            let mut buffer = ReadBuf::new(placing.rest());
+            ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+            let count = buffer.filled().len();
+            placing.filled += count;
+            return Poll::Ready(Ok(count));
+        }
+        self.inbox.poll_fetch(stream, need, cx)
+    }
+
+    fn consume(&mut self, inbox: &mut Inbox, now: u64) -> Result<Next, End> {
+        loop {
+            if !self.pump_reads() || self.outgoing.room() < ANSWER_ROOM {
+                return Ok(Next::Send);
+            }
+            if self.logging_out || self.ending.is_some() {
+                return Ok(Next::Wait(1));
+            }
+            if self.placing.is_some() {
+                match self.finish_placing(inbox)? {
+                    Some(need) => return Ok(Next::Wait(need)),
+                    None => continue,
+                }
+            }
+            let pending = inbox.pending();
+            let (consumed, joined) = match self.take_unit(pending, now)? {
+                Taken::Unit { consumed, joined } => (consumed, joined),
+                Taken::Full => return Ok(Next::Send),
+                Taken::Incomplete { need } => return Ok(Next::Wait(need)),
+            };
+            inbox.take(consumed);
+            if let Some(placing) = &mut self.placing {
+                let here = placing.rest().len().min(inbox.pending().len());
+                placing.rest()[..here].copy_from_slice(&inbox.pending()[..here]);
+                placing.filled += here;
+                inbox.take(here);
+            }
+            if joined {
+                return Ok(Next::Join);
+            }
+            for unit in self.early.turn(self.protocol.expected_cmd_sn()) {
+                self.take_unit(&unit, now)?;
+            }
+        }
+    }
+
+    fn take_unit(&mut self, bytes: &[u8], now: u64) -> Result<Taken, End> {
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let mut door = Door::new(self.target, self.local);
+        let received = self.protocol.next(now, bytes, &mut out, &mut door);
+        self.outgoing.len = out.len();
+        let (consumed, event) = match received? {
+            Received::Incomplete { need } => return Ok(Taken::Incomplete { need }),
+            Received::Full => return Ok(Taken::Full),
+            Received::Unit { consumed, event } => (consumed, event),
+        };
+        let mut joined = false;
+        match event {
+            Event::Command(command) => self.command(&command),
+            Event::Data { task, offset, data, complete } => self.data(task, offset, data, complete),
+            Event::Handled => {}
+            Event::Place { task, offset, len } => self.begin_placing(task, offset as usize, len as usize)?,
+            Event::DataFault { task, fault } => self.fail(task, fault),
+            Event::TaskManagement(request, named) => self.manage(request, named),
+            Event::Logout => self.logging_out = true,
+            Event::LoggedIn => joined = true,
+            Event::Early { cmd_sn } => {
+                if !self.early.keep(cmd_sn, &bytes[..consumed]) {
+                    return Err(End::Closed("too much data came before its turn"));
+                }
+            }
+        }
+        Ok(Taken::Unit { consumed, joined })
+    }
+
+    /// A piece of a task's data.
+    fn data(&mut self, task: TaskId, offset: u32, data: &[u8], complete: bool) {
+        let slot = &mut self.slots[task];
+        if let Some(buffer) = &mut slot.data {
+            let offset = offset as usize;
+            if let Some(place) = buffer.get_mut(offset..offset + data.len()) {
+                place.copy_from_slice(data);
+            }
+        }
+        if complete {
+            self.schedule(task, &[]);
+        }
+    }
+
+    fn begin_placing(&mut self, task: TaskId, offset: usize, len: usize) -> Result<(), End> {
+        let buffer = self.slots[task].data.take().filter(|buffer| buffer.len() >= offset + len);
+        // `collect` was told how long the data are, and the buffer is as long.
+        let buffer = buffer.ok_or(End::Closed("data for a task without a buffer"))?;
+        self.placing = Some(Placing { task, buffer, start: offset, end: offset + len, filled: 0 });
+        Ok(())
+    }
+
+    /// Bytes that the inbox must hold before the unit is whole, or none: then it was handled.
+    fn finish_placing(&mut self, inbox: &mut Inbox) -> Result<Option<usize>, End> {
+        let trailer = self.protocol.trailer_len();
+        match &self.placing {
+            Some(placing) if placing.start + placing.filled < placing.end => return Ok(Some(1)),
+            Some(_) if inbox.pending().len() < trailer => return Ok(Some(trailer)),
+            _ => {}
+        }
+        let Some(placing) = self.placing.take() else { return Ok(None) };
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let data = &placing.buffer[placing.start..placing.end];
+        let event = self.protocol.placed(data, &inbox.pending()[..trailer], &mut out);
+        self.outgoing.len = out.len();
+        inbox.take(trailer);
+        let slot = &mut self.slots[placing.task];
+        slot.data = Some(placing.buffer);
+        if slot.aborted {
+            self.drop_task(placing.task);
+            return Ok(None);
+        }
+        match event? {
+            Event::Data { task, complete: true, .. } => self.schedule(task, &[]),
+            Event::DataFault { task, fault } => self.fail(task, fault),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Room for data that come after their command. False where there is none: the task was answered.
+    pub(super) fn await_data(&mut self, task: TaskId, wanted: u32, immediate: &[u8]) {
+        let wanted = wanted as usize;
+        if wanted > 0 {
+            let Some(mut buffer) = self.buffers.take(wanted) else {
+                // SAM-5 5.3.5: there is no room for another command now.
+                return self.end(task, &iesp_scsi::Completion::TASK_SET_FULL, 0);
+            };
+            let here = immediate.len().min(wanted);
+            buffer[..here].copy_from_slice(&immediate[..here]);
+            self.slots[task].data = Some(buffer);
+        }
+        self.slots[task].data_len = wanted;
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let collect = self.protocol.collect(task, wanted as u32, &mut out);
+        self.outgoing.len = out.len();
+        debug_assert!(self.slots[task].state == State::Collecting);
+        if collect == Collect::Complete {
+            self.schedule(task, &[]);
+        }
+    }
+}
+
+enum Taken {
+    Unit { consumed: usize, joined: bool },
+    Full,
+    Incomplete { need: usize },
+}

@@ -1,0 +1,205 @@
+//! Task management (RFC 7143 11.5, SAM-5 7): answered when the affected tasks are quiet.
+
+use iesp_iscsi::pdu::{TaskFunction, TaskRequest, TaskResult};
+use iesp_iscsi::{Outbox, TaskId};
+use iesp_scsi::NexusId;
+
+use super::Driver;
+use super::tasks::State;
+use crate::messages::Receipt;
+use crate::target::lun_number;
+
+/// What is to be done once all is quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    ResetUnit(u16),
+    ResetAll,
+    /// All units are reset and all sessions end (11.5.1: TARGET COLD RESET).
+    ResetAndClose,
+}
+
+/// A function that waits.
+#[derive(Debug)]
+struct Pending {
+    request: TaskRequest,
+    number: u64,
+    /// Other sessions' tasks are not quiet yet.
+    others: bool,
+    effect: Effect,
+}
+
+/// The functions that wait for tasks of this session or of others.
+#[derive(Debug, Default)]
+pub struct Management {
+    pending: Vec<Pending>,
+    /// Other sessions wait for tasks of this one.
+    receipts: Vec<Receipt>,
+    count: u64,
+}
+
+impl Driver<'_> {
+    /// A task management function came.
+    pub(super) fn manage(&mut self, request: TaskRequest, named: Option<TaskId>) {
+        let number = lun_number(request.lun).filter(|number| self.target.lun(*number).is_some());
+        match request.function {
+            TaskFunction::AbortTask => match named {
+                // 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
+                Some(task) if number == Some(self.slots[task].lun) => {
+                    self.abort(task);
+                    self.wait_for_quiet(request, Effect::Nothing, None);
+                }
+                _ => self.answer(&request, TaskResult::TaskDoesNotExist),
+            },
+            TaskFunction::AbortTaskSet => self.of_unit(request, number, |driver, number| {
+                driver.abort_of(Some(number));
+                driver.wait_for_quiet(request, Effect::Nothing, None);
+            }),
+            TaskFunction::ClearTaskSet => self.of_unit(request, number, |driver, number| {
+                driver.abort_of(Some(number));
+                let by = driver.guest.as_ref().map(crate::target::Guest::nexus);
+                driver.wait_for_quiet(request, Effect::Nothing, Some((Some(number), by)));
+            }),
+            TaskFunction::LogicalUnitReset => self.of_unit(request, number, |driver, number| {
+                driver.abort_of(Some(number));
+                driver.wait_for_quiet(request, Effect::ResetUnit(number), Some((Some(number), None)));
+            }),
+            TaskFunction::TargetWarmReset => {
+                self.abort_of(None);
+                self.wait_for_quiet(request, Effect::ResetAll, Some((None, None)));
+            }
+            TaskFunction::TargetColdReset => {
+                self.abort_of(None);
+                self.wait_for_quiet(request, Effect::ResetAndClose, Some((None, None)));
+            }
+            // ErrorRecoveryLevel 0 has no reassignment (11.5.1).
+            TaskFunction::TaskReassign => self.answer(&request, TaskResult::ReassignmentNotSupported),
+            // No ACA: NORMACA is 0 in the standard INQUIRY data.
+            TaskFunction::ClearAca | TaskFunction::Unknown(_) => self.answer(&request, TaskResult::NotSupported),
+        }
+    }
+
+    fn of_unit(&mut self, request: TaskRequest, number: Option<u16>, act: impl FnOnce(&mut Self, u16)) {
+        match number {
+            Some(number) => act(self, number),
+            None => self.answer(&request, TaskResult::LunDoesNotExist),
+        }
+    }
+
+    /// Answers now or later; `others` are the sessions' tasks that it affects, and who clears them.
+    fn wait_for_quiet(&mut self, request: TaskRequest, effect: Effect, others: Option<(Option<u16>, Option<NexusId>)>) {
+        self.management.count += 1;
+        let number = self.management.count;
+        if let (Some((lun, cleared_by)), Some(guest)) = (others, &self.guest) {
+            let receipt = Receipt::new(self.mail.clone(), number);
+            self.target.abort_others(guest, lun, cleared_by, &receipt);
+        }
+        self.management.pending.push(Pending { request, number, others: others.is_some(), effect });
+        self.check_management();
+    }
+
+    /// All other sessions' tasks that function `number` affects are quiet.
+    pub(super) fn others_are_quiet(&mut self, number: u64) {
+        if let Some(pending) = self.management.pending.iter_mut().find(|pending| pending.number == number) {
+            pending.others = false;
+        }
+        self.check_management();
+    }
+
+    /// Answers the functions that need not wait any longer.
+    #[inline]
+    pub(super) fn check_management(&mut self) {
+        if self.management.pending.is_empty() && self.management.receipts.is_empty() {
+            return;
+        }
+        if self.slots.any_aborted() {
+            return;
+        }
+        self.management.receipts.clear();
+        while let Some(at) = self.management.pending.iter().position(|pending| !pending.others) {
+            let pending = self.management.pending.remove(at);
+            self.take_effect(pending.effect);
+            self.answer(&pending.request, TaskResult::Complete);
+        }
+    }
+
+    fn take_effect(&mut self, effect: Effect) {
+        let by = self.guest.as_ref().map(crate::target::Guest::nexus);
+        match effect {
+            Effect::Nothing => {}
+            Effect::ResetUnit(number) => {
+                if let Some(lun) = self.target.lun(number) {
+                    lun.unit.reset(by);
+                }
+            }
+            Effect::ResetAll => self.target.reset_units(),
+            Effect::ResetAndClose => {
+                self.target.reset_units();
+                self.target.close_all("target cold reset");
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &TaskRequest, result: TaskResult) {
+        tracing::debug!(peer = %self.peer, function = ?request.function, ?result, "task management");
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        self.protocol.task_response(request, result, &mut out);
+        self.outgoing.len = out.len();
+    }
+
+    /// Another session's function affects this one's tasks.
+    pub(super) fn abort_for_another(&mut self, lun: Option<u16>, cleared_by: Option<NexusId>, receipt: Receipt) {
+        let affected = self.slots.of(lun);
+        if let (Some(by), Some(guest), Some(number), false) = (cleared_by, &self.guest, lun, affected.is_empty())
+            && let Some(lun) = self.target.lun(number)
+        {
+            lun.unit.tasks_cleared(by, guest.nexus());
+        }
+        for task in affected {
+            self.abort(task);
+        }
+        self.management.receipts.push(receipt);
+        self.check_management();
+    }
+
+    /// Aborts all tasks: the session ends.
+    pub(super) fn abort_all(&mut self) {
+        self.placing = None;
+        self.abort_of(None);
+    }
+
+    fn abort_of(&mut self, lun: Option<u16>) {
+        for task in self.slots.of(lun) {
+            self.abort(task);
+        }
+    }
+
+    /// Ends a task without a word, at once or when its disk thread or its place in the inbox is done with it.
+    fn abort(&mut self, id: TaskId) {
+        let placed = self.placing.as_ref().is_some_and(|placing| placing.task() == id);
+        match self.slots[id].state {
+            State::Free => {}
+            State::InFlight { .. } => self.slots[id].aborted = true,
+            _ if placed => self.slots[id].aborted = true,
+            _ => self.drop_task(id),
+        }
+    }
+
+    /// A task that was aborted is quiet now.
+    pub(super) fn drop_task(&mut self, id: TaskId) {
+        self.reading.retain(|task| *task != id);
+        self.blocked.retain(|task| *task != id);
+        self.dormant.retain(|task| *task != id);
+        let slot = &mut self.slots[id];
+        let number = slot.lun;
+        let wake = match self.target.lun(number) {
+            Some(lun) => slot.abandon(lun),
+            None => false,
+        };
+        self.protocol.forget(id);
+        self.vacate(id);
+        if wake {
+            self.target.wake(number);
+        }
+    }
+}

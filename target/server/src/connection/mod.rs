@@ -1,0 +1,344 @@
+//! One connection: between its socket, the protocol, the device server and the disk threads.
+//!
+//! Everything that the page cache holds is served on this thread, between one receive and one send: many commands are
+//! taken from one, and their answers leave in the other.
+
+mod early;
+mod execute;
+mod input;
+mod management;
+mod reads;
+mod socket;
+mod tasks;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use iesp_iscsi::connection::{OUTBOX_MIN, Statistics};
+use iesp_iscsi::pdu::AsyncEvent;
+use iesp_iscsi::{Close, Connection, Outbox, TaskId};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, Sleep, timeout};
+
+use crate::buffers::Buffers;
+use crate::clock::Clock;
+use crate::messages::Message;
+use crate::target::{Guest, Target};
+use early::Early;
+use management::Management;
+use socket::{Inbox, Outgoing};
+use tasks::{Slots, Workspace};
+
+/// Tasks of a connection. The command window is this less what is kept for immediate commands.
+pub const TASKS: usize = 136;
+
+/// Answers are sent when about this many bytes wait, or when no more commands do.
+const OUTGOING: usize = (512 << 10) + 4096;
+
+/// What must be free behind these before a command is taken: the answers of all tasks that may end before the next
+/// send, but for what reads send; with digests, in the smallest segments. It is not touched in the usual case.
+const ANSWER_ROOM: usize = OUTBOX_MIN + TASKS * (iesp_scsi::REPLY_MAX + 9 * 64);
+
+/// How long a peer may leave what is sent to it unread.
+const SEND_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long an initiator has to log out at shutdown (Time3 of the asynchronous message, RFC 7143 11.9.1), in seconds.
+const LOGOUT_LIMIT: u16 = 1;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The initiator logged out.
+    #[error("logged out")]
+    LoggedOut,
+    /// The peer closed the connection.
+    #[error("closed by the initiator")]
+    Disconnected,
+    /// The protocol says so.
+    #[error("{0}")]
+    Protocol(#[from] Close),
+    /// The target says so.
+    #[error("{0}")]
+    Closed(&'static str),
+    /// The network says so.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What to do when nothing more can be done at once.
+enum Next {
+    /// Send, then go on.
+    Send,
+    /// Send, then wait for bytes (this many in all) or messages.
+    Wait(usize),
+    /// The login is complete: take the place of the session that it reinstates, then go on.
+    Join,
+}
+
+/// A connection and all that belongs to it.
+pub struct Driver<'t> {
+    target: &'t Arc<Target>,
+    protocol: Connection<TASKS>,
+    clock: Clock,
+    local: SocketAddr,
+    peer: SocketAddr,
+    inbox: Inbox,
+    outgoing: Outgoing,
+    slots: Slots,
+    workspace: Workspace,
+    spare: Vec<Workspace>,
+    buffers: Buffers<'t>,
+    /// Reads whose data are being sent, in order.
+    reading: VecDeque<TaskId>,
+    /// Tasks that wait for a range of blocks.
+    blocked: VecDeque<TaskId>,
+    /// Tasks that wait for their turn (SAM-5 8.9).
+    dormant: VecDeque<TaskId>,
+    early: Early,
+    management: Management,
+    /// A Data-Out unit that is received in place: its task, where, how many of its bytes have come.
+    placing: Option<input::Placing>,
+    mailbox: UnboundedReceiver<Message>,
+    mail: UnboundedSender<Message>,
+    guest: Option<Guest>,
+    logging_out: bool,
+    ending: Option<End>,
+    deadline: Option<Instant>,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(target: Arc<Target>, mut stream: TcpStream, peer: SocketAddr) {
+    let (mail, mailbox) = unbounded_channel();
+    let entry = target.enter(mail.clone());
+    let Ok(local) = stream.local_addr() else { return };
+    let mut driver = Driver::new(&target, local, peer, entry.tsih(), mail, mailbox);
+    let end = driver.run(&mut stream).await;
+    driver.finish(&mut stream, &end).await;
+    match driver.name() {
+        Some(name) => tracing::info!(%peer, initiator = %name, reason = %end, "session ended"),
+        None => tracing::info!(%peer, reason = %end, "connection ended"),
+    }
+    target.statistics.add(driver.statistics(), &end);
+}
+
+impl<'t> Driver<'t> {
+    fn new(
+        target: &'t Arc<Target>,
+        local: SocketAddr,
+        peer: SocketAddr,
+        tsih: u16,
+        mail: UnboundedSender<Message>,
+        mailbox: UnboundedReceiver<Message>,
+    ) -> Self {
+        let clock = target.clock;
+        let limits = target.limits();
+        let largest = Connection::<TASKS>::largest_unit(&limits);
+        Self {
+            target,
+            protocol: Connection::new(limits, target.timeouts(), tsih, clock.now()),
+            clock,
+            local,
+            peer,
+            inbox: Inbox::new(largest),
+            outgoing: Outgoing::new(OUTGOING + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
+            slots: Slots::new(TASKS),
+            workspace: Workspace::new(),
+            spare: Vec::new(),
+            buffers: Buffers::new(&target.budget),
+            reading: VecDeque::with_capacity(TASKS),
+            blocked: VecDeque::with_capacity(TASKS),
+            dormant: VecDeque::with_capacity(TASKS),
+            early: Early::default(),
+            management: Management::default(),
+            placing: None,
+            mailbox,
+            mail,
+            guest: None,
+            logging_out: false,
+            ending: None,
+            deadline: None,
+        }
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(self.protocol.established()?.initiator.to_owned())
+    }
+
+    fn statistics(&self) -> &Statistics {
+        self.protocol.statistics()
+    }
+
+    async fn run(&mut self, stream: &mut TcpStream) -> End {
+        let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
+        loop {
+            let next = match self.advance() {
+                Ok(next) => next,
+                Err(end) => return end,
+            };
+            if let Next::Join = next {
+                match self.join().await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                }
+            }
+            if let Err(error) = self.send(stream).await {
+                return error.into();
+            }
+            if self.logging_out && self.is_quiet() {
+                return self.log_out(stream).await;
+            }
+            if let Some(end) = self.ending.take() {
+                return end;
+            }
+            if let Next::Wait(need) = next {
+                if let Err(end) = self.wait(stream, need, &mut sleep).await {
+                    return end;
+                }
+            }
+        }
+    }
+
+    async fn log_out(&mut self, stream: &mut TcpStream) -> End {
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        self.protocol.logout_response(&mut out);
+        self.outgoing.len = out.len();
+        match self.send(stream).await {
+            Ok(()) => End::LoggedOut,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The session that this login reinstates ends first (RFC 7143 6.3.5); the login's last response waits for that.
+    async fn join(&mut self) -> Result<(), End> {
+        let Some(established) = self.protocol.established() else {
+            return Err(End::Closed("the login has no initiator"));
+        };
+        let kind = if established.target.is_some() { "normal" } else { "discovery" };
+        tracing::info!(peer = %self.peer, initiator = %established.initiator, kind, "logged in");
+        if established.target.is_some() {
+            let (name, isid) = (established.initiator.to_owned(), established.isid);
+            let guest = self.target.join(name, isid, self.mail.clone()).await;
+            self.guest = Some(guest.ok_or(End::Closed("too many sessions, or the old one does not end"))?);
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        // The usual case needs no timer.
+        let first = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
+        if let Poll::Ready(sent) = first {
+            return sent;
+        }
+        match timeout(SEND_LIMIT, poll_fn(|cx| self.outgoing.poll_send(stream, cx))).await {
+            Ok(sent) => sent,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Waits for bytes, messages or the time, whichever comes first.
+    async fn wait(&mut self, stream: &mut TcpStream, need: usize, sleep: &mut Pin<Box<Sleep>>) -> Result<(), End> {
+        self.arm(sleep);
+        poll_fn(|cx| {
+            let mut woken = false;
+            while self.outgoing.room() >= ANSWER_ROOM
+                && let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx)
+            {
+                self.receive(message);
+                woken = true;
+            }
+            match self.poll_input(stream, need, cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Disconnected)),
+                Poll::Ready(Ok(_)) => woken = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {}
+            }
+            if sleep.as_mut().poll(cx).is_ready() {
+                self.deadline = None;
+                return Poll::Ready(self.on_time());
+            }
+            if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Sets the timer, unless it is set to an earlier time anyway: then it is looked at when that has come.
+    fn arm(&mut self, sleep: &mut Pin<Box<Sleep>>) {
+        let Some(due) = self.protocol.poll_timeout() else { return };
+        let due = self.clock.instant(due);
+        if self.deadline.is_none_or(|deadline| due < deadline) {
+            self.deadline = Some(due);
+            sleep.as_mut().reset(due);
+        }
+    }
+
+    fn on_time(&mut self) -> Result<(), End> {
+        let now = self.clock.now();
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let result = self.protocol.handle_timeout(now, &mut out);
+        self.outgoing.len = out.len();
+        result.map_err(End::from)
+    }
+
+    /// A message from elsewhere.
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Served { task, outcome, buffer } => self.served(task, outcome, buffer),
+            Message::Wake { lun } => self.retry_blocked(lun),
+            Message::Abort { lun, cleared_by, receipt } => self.abort_for_another(lun, cleared_by, receipt),
+            Message::Quiet { number } => self.others_are_quiet(number),
+            Message::Close(reason) => self.ending = Some(End::Closed(reason)),
+            Message::Shutdown => self.shut_down(),
+        }
+    }
+
+    /// Asks the initiator to log out (RFC 7143 11.9.1), and ends when the time for that is over.
+    fn shut_down(&mut self) {
+        if self.guest.is_none() {
+            self.ending = Some(End::Closed("the target stops"));
+            return;
+        }
+        let event = AsyncEvent::LogoutRequest { time3: LOGOUT_LIMIT };
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        if out.room() >= OUTBOX_MIN {
+            self.protocol.notify(event, &mut out);
+            self.outgoing.len = out.len();
+        }
+        let mail = self.mail.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(LOGOUT_LIMIT.into())).await;
+            // The connection may have ended by a logout meanwhile.
+            let _ = mail.send(Message::Close("the target stops"));
+        });
+    }
+
+    /// Nothing of this connection may touch the disks when its session is gone.
+    async fn finish(&mut self, stream: &mut TcpStream, end: &End) {
+        self.abort_all();
+        while self.slots.any_in_flight() {
+            match self.mailbox.recv().await {
+                Some(Message::Served { task, outcome, buffer }) => self.served(task, outcome, buffer),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if !matches!(end, End::Io(_) | End::Disconnected) {
+            // The peer may be gone as well.
+            let _ = timeout(Duration::from_secs(1), self.send(stream)).await;
+        }
+        self.guest = None;
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

@@ -1,0 +1,98 @@
+//! Who a disk is: a UUID that belongs to it and goes where it goes. Serial number and NAA come from it, so that multipath
+//! never takes two disks for one, nor one for two.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::failure::Failure;
+
+/// The UUID of the disk at `path`: kept in `PATH.uuid`; for a block device in the data folder of the system, by the
+/// device's own name there is for it.
+///
+/// # Errors
+/// What keeps it from being read or written, and what to do.
+pub fn of(path: &Path) -> Result<Uuid, Failure> {
+    let beside = place(path);
+    match std::fs::read_to_string(&beside) {
+        Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| {
+            Failure::runtime(format!(
+                "{} holds no UUID: put the disk's back, or remove the file to give the disk a new identity",
+                beside.display()
+            ))
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => keep_new(&beside),
+        Err(error) => Err(Failure::runtime(format!("{} cannot be read: {error}", beside.display()))),
+    }
+}
+
+fn keep_new(beside: &Path) -> Result<Uuid, Failure> {
+    let uuid = Uuid::new_v4();
+    let write = || {
+        if let Some(folder) = beside.parent().filter(|folder| folder.starts_with(DEVICES)) {
+            std::fs::create_dir_all(folder)?;
+        }
+        // Whole or not at all, and there after a power cut.
+        let fresh = beside.with_extension("uuid.new");
+        let mut file = File::create(&fresh)?;
+        writeln!(file, "{uuid}")?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, beside)
+    };
+    write().map(|()| uuid).map_err(|error| {
+        Failure::runtime(format!(
+            "the disk's identity cannot be kept in {}: {error}; make the folder writable, or give the disk one with --uuid {uuid}",
+            beside.display()
+        ))
+    })
+}
+
+/// Where block devices' identities are kept: /dev itself does not last.
+const DEVICES: &str = "/var/lib/iesp/devices";
+
+fn place(path: &Path) -> PathBuf {
+    let is_device = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if !is_device {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".uuid");
+        return PathBuf::from(name);
+    }
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let lasting =
+        lasting_name(&real).unwrap_or_else(|| real.to_string_lossy().trim_start_matches('/').replace('/', "-"));
+    Path::new(DEVICES).join(lasting + ".uuid")
+}
+
+/// The first name (in order) by which udev knows a device for what it is, wherever it is plugged in.
+fn lasting_name(device: &Path) -> Option<String> {
+    let links = std::fs::read_dir("/dev/disk/by-id").ok()?.flatten();
+    let same = links.filter(|link| std::fs::canonicalize(link.path()).is_ok_and(|real| real == device));
+    same.map(|link| link.file_name().to_string_lossy().into_owned()).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_11_each_disk_has_its_own_and_keeps_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, two) = (folder.path().join("one.img"), folder.path().join("two.img"));
+        let first = of(&one).expect("an identity");
+        assert_ne!(first, of(&two).expect("an identity"));
+        assert_eq!(first, of(&one).expect("the same"));
+    }
+
+    #[test]
+    fn a_spoilt_identity_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("disk.img");
+        std::fs::write(place(&image), "nonsense").expect("written");
+        let message = of(&image).expect_err("spoilt").to_string();
+        assert!(message.contains("disk.img.uuid") && message.contains("remove"), "{message}");
+        assert_eq!(std::fs::read_to_string(place(&image)).expect("there"), "nonsense");
+    }
+}

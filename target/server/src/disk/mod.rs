@@ -1,0 +1,131 @@
+//! Disks: opened, locked, with an identity of their own, made into logical units.
+
+mod identity;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use iesp_scsi::{Capabilities, Identity, LogicalUnit, Unmap};
+
+use crate::backend::{Backend, Facts, FileBackend, OpenError, OpenOptions};
+use crate::config::{DiskConfig, Source};
+use crate::failure::Failure;
+use crate::target::{Lun, PORTAL_GROUP};
+
+/// Most bytes that one command moves.
+const MAX_TRANSFER: u32 = 16 << 20;
+
+/// Bytes that a command moves best.
+const OPTIMAL_TRANSFER: u32 = 256 << 10;
+
+/// Opens all disks, or none: where one cannot be served nothing was changed.
+///
+/// # Errors
+/// Which disk, why, and what to do.
+pub fn open_all(disks: &[DiskConfig], target_name: &str) -> Result<Vec<Lun>, Failure> {
+    // What is there is opened before what is missing is made.
+    let mut backends: Vec<Option<FileBackend>> = disks.iter().map(open_existing).collect::<Result<_, _>>()?;
+    let mut made = Made::default();
+    for (disk, backend) in disks.iter().zip(&mut backends) {
+        if backend.is_none() {
+            *backend = Some(make(disk, &mut made)?);
+        }
+    }
+    let luns = disks.iter().zip(backends.into_iter().flatten()).enumerate();
+    let luns = luns.map(|(number, (disk, backend))| lun(number as u16, disk, backend, target_name));
+    let luns = luns.collect::<Result<_, _>>()?;
+    made.keep();
+    Ok(luns)
+}
+
+/// Images that were made, and are removed again unless all went well.
+#[derive(Default)]
+struct Made(Vec<std::path::PathBuf>);
+
+impl Made {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Best effort: the failure that led here is what is told.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn options(disk: &DiskConfig) -> OpenOptions {
+    OpenOptions {
+        read_only: disk.read_only,
+        block_size: disk.block_size,
+        unmap: disk.trim_level > 0,
+        unmap_zeros: disk.trim_level > 1,
+    }
+}
+
+fn failure(disk: &DiskConfig, error: &OpenError) -> Failure {
+    match &disk.source {
+        Source::Path(path) => Failure::runtime(format!("{}: {error}", path.display())),
+        Source::Ram(len) => Failure::runtime(format!("{len} bytes of memory: {error}")),
+    }
+}
+
+fn open_existing(disk: &DiskConfig) -> Result<Option<FileBackend>, Failure> {
+    let opened = match &disk.source {
+        Source::Path(path) => FileBackend::open(path, &options(disk)),
+        Source::Ram(len) => FileBackend::memory(*len, &options(disk)),
+    };
+    match opened {
+        Ok(backend) => Ok(Some(backend)),
+        Err(OpenError::Missing) if disk.create.is_some() => Ok(None),
+        Err(error) => Err(failure(disk, &error)),
+    }
+}
+
+fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
+    let (Source::Path(path), Some(len)) = (&disk.source, disk.create) else {
+        return Err(failure(disk, &OpenError::Missing));
+    };
+    let cannot = |error: std::io::Error| Failure::runtime(format!("{} cannot be made: {error}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| folder.ends_with("iesp")) {
+        // The user's data folder; other folders are the user's to make.
+        std::fs::create_dir_all(folder).map_err(cannot)?;
+    }
+    let file = File::create_new(path).map_err(cannot)?;
+    made.0.push(path.clone());
+    file.set_len(len).map_err(cannot)?;
+    file.sync_all().map_err(cannot)?;
+    FileBackend::open(path, &options(disk)).map_err(|error| failure(disk, &error))
+}
+
+fn lun(number: u16, disk: &DiskConfig, backend: FileBackend, target_name: &str) -> Result<Lun, Failure> {
+    let uuid = match (&disk.source, disk.uuid) {
+        (_, Some(uuid)) => uuid,
+        (Source::Ram(_), None) => uuid::Uuid::new_v4(),
+        (Source::Path(path), None) => identity::of(path)?,
+    };
+    let identity = Identity::new(*uuid.as_bytes(), target_name, PORTAL_GROUP, number)
+        .map_err(|error| Failure::runtime(format!("LUN {number} cannot have an identity: {error:?}")))?;
+    let unit = LogicalUnit::new(capabilities(&backend.facts(), disk), identity);
+    Ok(Lun { number, unit, backend: Arc::new(backend), block_shift: disk.block_size.trailing_zeros() })
+}
+
+fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {
+    let blocks = |bytes: u32| bytes / disk.block_size;
+    Capabilities {
+        blocks: facts.len / u64::from(disk.block_size),
+        block_size: disk.block_size,
+        physical_block_exponent: disk.physical_exponent,
+        read_only: facts.read_only,
+        // The page cache: a write is durable after a flush. Initiators must know, or they send none.
+        volatile_cache: true,
+        unmap: (facts.discard_granularity != 0)
+            .then(|| Unmap { granularity: blocks(facts.discard_granularity).max(1), alignment: 0 }),
+        max_transfer_blocks: blocks(MAX_TRANSFER),
+        optimal_transfer_blocks: blocks(OPTIMAL_TRANSFER),
+        rotational: facts.rotational,
+    }
+}

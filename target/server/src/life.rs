@@ -1,0 +1,94 @@
+//! Becoming a daemon, and the file with the process id.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Pid;
+
+use crate::failure::Failure;
+
+/// Tells the process that it is the daemon.
+const MARK: &str = "IESP_DAEMON";
+
+/// Whether this process is the daemon that another one started.
+pub fn is_daemon() -> bool {
+    std::env::var_os(MARK).is_some()
+}
+
+/// Starts this program again without a terminal, and returns when it serves: so that what keeps it from serving is
+/// seen by whoever started it.
+///
+/// # Errors
+/// Where it did not come to serve; it has said why.
+pub fn become_daemon() -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| Failure::runtime(format!("the daemon cannot be started: {error}"));
+    let program = std::env::current_exe().map_err(cannot)?;
+    let mut daemon = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env(MARK, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(cannot)?;
+    let mut said_something = false;
+    if let Some(output) = daemon.stdout.take() {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            said_something = true;
+            println!("{line}");
+        }
+    }
+    if said_something {
+        return Ok(());
+    }
+    let status = daemon.wait().map_err(cannot)?;
+    Err(Failure::runtime(format!("the daemon did not come to serve ({status})")))
+}
+
+/// The daemon serves: lets go of the terminal. Before this is called, nothing else writes to standard output.
+pub fn detach() {
+    if !is_daemon() {
+        return;
+    }
+    // A session of its own: no signal of the terminal's reaches it. It fails only where it has one already.
+    let _ = rustix::process::setsid();
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        // What was written so far reached the starting process; from now on the log file speaks.
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// A file with the process id, removed when dropped.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Where it names a process that lives, or cannot be written.
+    pub fn write(path: &Path) -> Result<Self, Failure> {
+        if let Some(other) = living(path) {
+            let other = other.as_raw_nonzero();
+            return Err(Failure::runtime(format!("{}: process {other} runs already: end it first", path.display())));
+        }
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .map_err(|error| Failure::runtime(format!("the PID file {} cannot be written: {error}", path.display())))?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn living(path: &Path) -> Option<Pid> {
+    let pid = Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)?;
+    rustix::process::test_kill_process(pid).is_ok().then_some(pid)
+}

@@ -1,0 +1,74 @@
+//! What connections, disk threads and the program tell each other.
+
+use iesp_iscsi::TaskId;
+use iesp_scsi::{NexusId, Outcome};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// To a connection's mailbox.
+#[derive(Debug)]
+pub enum Message {
+    /// A disk thread has done its work.
+    Served {
+        /// The task.
+        task: TaskId,
+        /// What became of it.
+        outcome: Outcome,
+        /// The job's buffer.
+        buffer: Vec<u8>,
+    },
+    /// A task of this logical unit ended that others may wait for.
+    Wake {
+        /// Logical unit number.
+        lun: u16,
+    },
+    /// Another session's task management function affects this one's tasks.
+    Abort {
+        /// Of one logical unit, or of all.
+        lun: Option<u16>,
+        /// CLEAR TASK SET: this nexus is told by a unit attention.
+        cleared_by: Option<NexusId>,
+        /// Dropped when the tasks are quiet.
+        receipt: Receipt,
+    },
+    /// All receipts of one of this connection's task management functions were given.
+    Quiet {
+        /// Which of them.
+        number: u64,
+    },
+    /// End now, for this reason.
+    Close(&'static str),
+    /// The program stops: tell the initiator.
+    Shutdown,
+}
+
+/// Tells a connection, when the last clone's owner drops it, that other sessions' tasks are quiet: also where that
+/// session ends meanwhile.
+#[derive(Debug)]
+pub struct Receipt {
+    inner: std::sync::Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    to: UnboundedSender<Message>,
+    number: u64,
+}
+
+impl Receipt {
+    /// A receipt of function `number` of the connection behind `to`.
+    pub fn new(to: UnboundedSender<Message>, number: u64) -> Self {
+        Self { inner: std::sync::Arc::new(Inner { to, number }) }
+    }
+
+    /// One for another session.
+    pub fn another(&self) -> Self {
+        Self { inner: std::sync::Arc::clone(&self.inner) }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody waits where the connection has ended.
+        let _ = self.to.send(Message::Quiet { number: self.number });
+    }
+}
