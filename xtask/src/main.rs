@@ -38,14 +38,15 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Setup(args) => setup::run(&args),
-        Task::Conformance(args) => conformance::run(&args),
-        Task::Clients(args) => clients::run(&args),
-        Task::NoStd => no_std::run(),
+        Task::Setup(args) => setup::run(&args).map(|()| true),
+        Task::Conformance(args) => conformance::run(&args).map(|()| true),
+        Task::Clients(args) => clients::run(&args).map(|()| true),
+        Task::NoStd => no_std::run().map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -49,12 +49,21 @@ pub struct Disk {
     pub iesp: Vec<String>,
     /// Initiators have to log in with this.
     pub chap: Option<Chap>,
-    /// The test-tool insists on header digests.
-    #[serde(default)]
-    pub header_digest: bool,
+    /// Who puts digests on the PDUs, if anyone does.
+    pub digests: Option<Digests>,
     /// Tests that make no sense on this disk.
     #[serde(default)]
     pub leave_out: Vec<LeaveOut>,
+}
+
+/// Who puts digests on the PDUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digests {
+    /// libiscsi itself, on headers: an implementation that knows nothing of ours.
+    Libiscsi,
+    /// A proxy between the test-tool and the target, on headers and data.
+    Proxy,
 }
 
 /// Tests that make no sense on a disk, because the tool expects of every disk what this one must not do.

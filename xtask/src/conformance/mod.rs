@@ -1,6 +1,7 @@
 //! `cargo xtask conformance`: libiscsi's test-tool against `iesp`, or against any other target.
 
 mod config;
+mod digest_proxy;
 mod judge;
 mod outcome;
 pub mod report;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::config::{Config, Glob};
+use self::config::{Config, Digests, Glob};
 use self::judge::{Seen, Verdict};
 use self::report::{DiskReport, Report, TestReport};
 use self::run::{Done, Job, Place, Runner};
@@ -91,8 +92,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let names: Vec<String> = (1..=args.against.len()).map(|number| format!("against-{number}")).collect();
     let places = places(&config, args, &iesp, &names)?;
-    let wants_digest = |place: &Place<'_>| matches!(place, Place::Fresh { disk, .. } if disk.header_digest);
-    let header_digest = places.iter().any(wants_digest).then(|| tool::build_header_digest_library(&dir)).transpose()?;
+    let needs_library =
+        |place: &Place<'_>| matches!(place, Place::Fresh { disk, .. } if disk.digests == Some(Digests::Libiscsi));
+    let header_digest =
+        places.iter().any(needs_library).then(|| tool::build_header_digest_library(&dir)).transpose()?;
 
     let jobs = jobs(&tests, &places);
     let runner = Runner {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::config::Disk;
+use super::config::{Digests, Disk};
+use super::digest_proxy::{DigestProxy, Mode};
 use super::outcome::Outcome;
 use super::tool::TestTool;
 use crate::process::timed;
@@ -150,9 +151,19 @@ impl Runner<'_> {
                 let launch = Launch { iesp, image: &image, address, arguments: &disk.iesp, chap, dir: &folder };
                 let served =
                     Served::start(&launch).inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
-                let preload = self.header_digest.filter(|_| disk.header_digest);
-                let outcome = self.tool.run(job.test, served.url(), preload, &log, self.limit)?;
-                let fault = served.stop().err().map(|error| format!("{error:#}"));
+                let mode = disk.digests.map(|digests| match digests {
+                    Digests::Proxy => Mode::Add,
+                    Digests::Libiscsi => Mode::Watch,
+                });
+                let proxy = mode.map(|mode| DigestProxy::start(served.portal(), mode)).transpose()?;
+                let url = match &proxy {
+                    Some(proxy) => served.url().replacen(served.portal(), proxy.portal(), 1),
+                    None => served.url().to_owned(),
+                };
+                let preload = self.header_digest.filter(|_| disk.digests == Some(Digests::Libiscsi));
+                let outcome = self.tool.run(job.test, &url, preload, &log, self.limit)?;
+                let digest_fault = proxy.as_ref().and_then(DigestProxy::verdict);
+                let fault = served.stop().err().map(|error| format!("{error:#}")).or(digest_fault);
                 std::fs::remove_file(&image)?;
                 (outcome, fault)
             }
