@@ -264,6 +264,8 @@ fn tags_tell_exchanges_apart() {
     assert_eq!(talk.raw(ask(1, 5), b"").unwrap_err(), RejectReason::ProtocolError);
     assert_eq!(talk.raw(ask(RESERVED_TAG, RESERVED_TAG), b"").unwrap_err(), RejectReason::InvalidPduField);
     let open = |itt| TextRequest { is_final: false, ..ask(itt, RESERVED_TAG) };
+    let (zero, _) = talk.raw(open(1), b"").unwrap();
+    assert_eq!(talk.raw(ask(1, zero.ttt + 1), b"").unwrap_err(), RejectReason::ProtocolError);
     let (one, _) = talk.raw(open(1), &text("MaxRecvDataSegmentLength=512")).unwrap();
     // 6.4: the reserved tag starts anew; what was begun is forgotten.
     let (two, _) = talk.raw(open(2), b"").unwrap();

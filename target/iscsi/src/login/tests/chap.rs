@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use crate::chap::{Algorithm, RESPONSE_MAX};
 use crate::login::fixture::*;
-use crate::login::{Admission, LoginStatus};
+use crate::login::{Admission, LoginStatus, Progress};
 use crate::params::Limits;
 use crate::text::{Hex, Pairs, binary};
 
@@ -165,6 +165,26 @@ fn an_unknown_name_and_a_wrong_secret_look_the_same() {
     let wrong = format!("CHAP_N={NAME} CHAP_R=0x{}", "0".repeat(32));
     let (with, without) = (refusal(&wrong, site()), refusal(&wrong, Site { initiator: None, ..site() }));
     assert_eq!(with, without);
+}
+
+#[test]
+fn the_secret_of_nobody_is_no_secret() {
+    let (mut talk, asked) = challenged(Site { initiator: None, ..site() }, "5");
+    // The next bytes of this test's random source: what stands in for a secret that there is not.
+    let next: Vec<u8> = (1..=32).map(|n| talk.site.random + n).collect();
+    let proof = format!("CHAP_N={NAME} CHAP_R={}", Hex(&asked.response(&next)));
+    assert_eq!(talk.fail(go(SECURITY, OPERATIONAL), &proof), FAILURE);
+}
+
+#[test]
+fn a_name_has_at_most_255_bytes() {
+    for (len, transit) in [(255, true), (256, false)] {
+        let name: &'static str = "n".repeat(len).leak();
+        let (mut talk, asked) = challenged(Site { initiator: Some((name, SECRET)), ..site() }, "5");
+        let proof = format!("CHAP_N={name} CHAP_R={}", Hex(&asked.response(SECRET)));
+        let (progress, _) = talk.raw(go(SECURITY, OPERATIONAL), &text(&proof));
+        assert_eq!(matches!(progress, Progress::Continue(..)), transit);
+    }
 }
 
 #[test]
