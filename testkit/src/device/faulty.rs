@@ -213,6 +213,13 @@ impl State {
         true
     }
 
+    /// A range gets other data: a write there cannot be forgotten any more.
+    fn replace(&mut self, offset: u64, len: usize) {
+        if self.overlaps_forgetful(offset, len) {
+            self.forgetful = None;
+        }
+    }
+
     fn overlaps_forgetful(&self, offset: u64, len: usize) -> bool {
         self.forgetful.as_ref().is_some_and(|forgetful| {
             let before = &forgetful.before;
@@ -253,9 +260,7 @@ impl Device for Faulty {
 
     fn write(&self, offset: u64, data: &[u8], fua: bool) -> io::Result<()> {
         let mut state = self.begin()?;
-        if state.overlaps_forgetful(offset, data.len()) {
-            state.forgetful = None;
-        }
+        state.replace(offset, data.len());
         if state.planned.iter().any(|planned| planned.fault.kind == Kind::StaleRead && !planned.done) {
             let before = self.before(&state, offset, data.len())?;
             if state.replaced.len() == REMEMBERED {
@@ -289,6 +294,7 @@ impl Device for Faulty {
         if state.fault(Call::Discard, offset, len as usize, |_, _| true).is_some() {
             return Ok(());
         }
+        state.replace(offset, len as usize);
         let Some(discard) = self.inner.geometry().discard else { return Err(io::ErrorKind::Unsupported.into()) };
         if state.cache.is_some() && discard.reads == Promise::Zeros {
             return self.raw_write(&mut state, offset, &vec![0; len as usize], false);
@@ -298,6 +304,7 @@ impl Device for Faulty {
 
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.begin()?;
+        state.replace(offset, len as usize);
         if state.cache.is_some() {
             return self.raw_write(&mut state, offset, &vec![0; len as usize], false);
         }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::content::fold;
 
 /// The options that decide which operations a run makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Everything that is chosen at random follows from it.
     pub seed: u64,
@@ -249,10 +249,10 @@ mod tests {
     fn options_that_make_no_run() {
         let good = Plan::new(1, 4096, 100);
         assert_eq!(good.check(), Ok(()));
-        assert!(Plan { block_size: 1000, ..good.clone() }.check().is_err());
-        assert!(Plan { trim_percent: 50, ..good.clone() }.check().is_err());
-        assert!(Plan { max_blocks: 0, ..good.clone() }.check().is_err());
-        assert!(Plan { workers: 101, ..good.clone() }.check().is_err());
+        assert!(Plan { block_size: 1000, ..good }.check().is_err());
+        assert!(Plan { trim_percent: 50, ..good }.check().is_err());
+        assert!(Plan { max_blocks: 0, ..good }.check().is_err());
+        assert!(Plan { workers: 101, ..good }.check().is_err());
         assert!(Plan { flush_percent: 50, verify_percent: 50, ..good }.check().is_err());
     }
 }

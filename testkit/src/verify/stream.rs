@@ -73,7 +73,7 @@ impl Stream {
         let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
         rng.set_stream(u64::from(worker));
         let versions = vec![Version::UNTOUCHED; len as usize];
-        Self { plan: plan.clone(), layout, worker, rng, next: 0, versions, covered }
+        Self { plan: *plan, layout, worker, rng, next: 0, versions, covered }
     }
 
     /// The plan that the stream follows.
@@ -109,6 +109,12 @@ impl Stream {
     #[must_use]
     pub fn version(&self, block: u64) -> Version {
         self.versions[self.layout.local(block) as usize]
+    }
+
+    /// What the blocks of an operation should hold, in order.
+    #[must_use]
+    pub fn versions(&self, op: &Op) -> &[Version] {
+        &self.versions[op.local as usize..][..op.count as usize]
     }
 
     /// Whether this worker owns a block of the area.
