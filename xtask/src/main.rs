@@ -2,6 +2,7 @@
 //!
 //! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
 
+mod bench;
 mod ci;
 mod clients;
 mod conformance;
@@ -30,6 +31,8 @@ enum Task {
     Conformance(conformance::Args),
     /// Run programs that people use, such as qemu-img, against iesp
     Clients(clients::Args),
+    /// Measure what iesp costs, beside tgt and beside the least that is possible
+    Bench(bench::BenchArgs),
     /// Link the crates for boards without std
     NoStd,
     /// Run everything that has to hold, and give a verdict
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(&args).map(|()| true),
         Task::Conformance(args) => conformance::run(&args).map(|()| true),
         Task::Clients(args) => clients::run(&args).map(|()| true),
+        Task::Bench(args) => bench::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };

@@ -75,6 +75,11 @@ impl Running {
         self.child.stdout.take()
     }
 
+    /// The child's process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How the child ended, if it has.
     ///
     /// # Errors

@@ -100,6 +100,11 @@ impl Served {
         &self.portal
     }
 
+    /// The program's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Stops the program with SIGTERM.
     ///
     /// # Errors

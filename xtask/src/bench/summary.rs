@@ -1,0 +1,166 @@
+//! From samples to medians, ratios and verdicts.
+
+use serde::Serialize;
+
+use super::loads::{Load, YARDSTICK_LIMIT};
+use super::peers::Peer;
+use super::sample::Sample;
+
+/// Median and range of the rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The middle value, or the mean of the two in the middle.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+/// What one server did under one load.
+#[derive(Debug, Serialize)]
+pub struct ServerResult {
+    /// The server's name.
+    pub server: &'static str,
+    /// CPU time of the server's process an operation, in microseconds.
+    pub server_cpu_us: Spread,
+    /// The same as a multiple of tuned tgt's in the same round.
+    pub to_tgt: Option<Spread>,
+    /// The same as a multiple of the yardstick's in the same round.
+    pub to_yardstick: Option<Spread>,
+    /// Operations a second.
+    pub operations_per_second: Spread,
+    /// Median latency in microseconds.
+    pub p50_us: Spread,
+    /// 99th percentile of the latency in microseconds.
+    pub p99_us: Spread,
+    /// 99.9th percentile of the latency in microseconds.
+    pub p99_9_us: Spread,
+    /// CPU time of the load generator an operation, in microseconds.
+    pub load_cpu_us: Spread,
+}
+
+/// A limit on iesp's CPU time an operation.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// What it is a multiple of.
+    pub beside: &'static str,
+    /// At most this.
+    pub limit: f64,
+    /// The median that was measured.
+    pub ratio: f64,
+    /// Whether it holds.
+    pub met: bool,
+}
+
+/// What came out for one load.
+#[derive(Debug, Serialize)]
+pub struct LoadResult {
+    /// The load's short name.
+    pub load: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Each server, in the order of the command line.
+    pub servers: Vec<ServerResult>,
+    /// The limits that could be checked.
+    pub checks: Vec<Check>,
+}
+
+impl Spread {
+    /// Median and range; of no values, all are NaN.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(&min), Some(&max)) = (values.first(), values.last()) else {
+            return Self { median: f64::NAN, min: f64::NAN, max: f64::NAN };
+        };
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Self { median: low.midpoint(high), min, max }
+    }
+}
+
+/// Summarises one load; `samples` has the rounds of each server, in the same order of rounds.
+///
+/// Ratios are taken within a round and then summarised: what slows the machine down slows both sides.
+pub fn summarise(load: &Load, samples: &[(Peer, Vec<Sample>)]) -> LoadResult {
+    let rounds = |wanted: Peer| samples.iter().find(|(peer, _)| *peer == wanted).map(|(_, rounds)| rounds);
+    let ratio = |own: &[Sample], beside: Peer| {
+        let beside = rounds(beside)?;
+        Some(Spread::of(own.iter().zip(beside).map(|(own, beside)| own.server_cpu_us / beside.server_cpu_us)))
+    };
+    let servers: Vec<ServerResult> = samples
+        .iter()
+        .map(|(peer, rounds)| {
+            let spread = |field: fn(&Sample) -> f64| Spread::of(rounds.iter().map(field));
+            ServerResult {
+                server: peer.name(),
+                server_cpu_us: spread(|sample| sample.server_cpu_us),
+                to_tgt: (*peer != Peer::Tgt).then(|| ratio(rounds, Peer::Tgt)).flatten(),
+                to_yardstick: (*peer != Peer::Yardstick).then(|| ratio(rounds, Peer::Yardstick)).flatten(),
+                operations_per_second: spread(|sample| sample.operations_per_second),
+                p50_us: spread(|sample| sample.p50_us),
+                p99_us: spread(|sample| sample.p99_us),
+                p99_9_us: spread(|sample| sample.p99_9_us),
+                load_cpu_us: spread(|sample| sample.load_cpu_us),
+            }
+        })
+        .collect();
+    let iesp = servers.iter().find(|result| result.server == Peer::Iesp.name());
+    let check = |beside: Peer, limit: Option<f64>, measured: Option<Spread>| {
+        let (limit, ratio) = (limit?, measured?.median);
+        Some(Check { beside: beside.name(), limit, ratio, met: ratio <= limit })
+    };
+    let checks = [
+        check(Peer::Tgt, load.tgt_limit, iesp.and_then(|iesp| iesp.to_tgt)),
+        check(Peer::Yardstick, Some(YARDSTICK_LIMIT), iesp.and_then(|iesp| iesp.to_yardstick)),
+    ];
+    LoadResult { load: load.name, about: load.about, checks: checks.into_iter().flatten().collect(), servers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::loads::LOADS;
+    use super::*;
+
+    fn sample(cpu: f64) -> Sample {
+        Sample {
+            operations_per_second: 1e6 / cpu,
+            server_cpu_us: cpu,
+            load_cpu_us: 1.0,
+            p50_us: 1.0,
+            p99_us: 2.0,
+            p99_9_us: 3.0,
+        }
+    }
+
+    #[test]
+    fn median_and_range() {
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::of([4.0, 1.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+        assert!(Spread::of([]).median.is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round_and_held_against_the_limits() {
+        let load = LOADS.iter().find(|load| load.name == "rr4k-32").unwrap();
+        // The second round ran on a machine that was twice as slow: the ratios do not change.
+        let rounds = |cpu: f64| vec![sample(cpu), sample(cpu * 2.0), sample(cpu)];
+        let samples = [(Peer::Iesp, rounds(3.0)), (Peer::Tgt, rounds(20.0)), (Peer::Yardstick, rounds(1.5))];
+        let result = summarise(load, &samples);
+        assert_eq!(result.servers[0].to_tgt, Some(Spread { median: 0.15, min: 0.15, max: 0.15 }));
+        assert_eq!((result.servers[1].to_tgt, result.servers[2].to_yardstick), (None, None));
+        assert_eq!(
+            result.checks,
+            [
+                Check { beside: "tgt tuned", limit: 0.20, ratio: 0.15, met: true },
+                Check { beside: "yardstick", limit: 1.5, ratio: 2.0, met: false },
+            ]
+        );
+    }
+
+    #[test]
+    fn without_iesp_nothing_is_checked() {
+        let result = summarise(&LOADS[0], &[(Peer::Tgt, vec![sample(1.0)]), (Peer::Yardstick, vec![sample(1.0)])]);
+        assert!(result.checks.is_empty());
+    }
+}
