@@ -28,6 +28,8 @@ mod reply;
 mod report;
 mod sense;
 mod task;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod vpd;
 mod work;

@@ -1,7 +1,8 @@
 //! What compares: VERIFY, WRITE AND VERIFY and COMPARE AND WRITE (SBC-3 5.26 ff., 5.36 ff., 5.2).
 
 use super::transfer::whole_blocks;
-use super::{Context, Next, Plan, Work, blocks_on_medium, check_transfer};
+use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, data_out_error};
+use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
@@ -184,8 +185,8 @@ impl Plan {
     }
 
     pub(super) fn compare_and_write(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
-        let (lba, blocks) = (crate::cdb::be64(cdb, 2), cdb[13]);
-        super::check_range(unit, lba, u64::from(blocks))?;
+        let (lba, blocks) = (cdb::be64(cdb, 2), cdb[13]);
+        check_range(unit, lba, u64::from(blocks))?;
         if blocks > unit.limits.compare_and_write {
             return Err(Sense::cdb(13, 7));
         }
@@ -195,7 +196,7 @@ impl Plan {
         // Twice the blocks, no less and no more: a half that is read as the other would be written.
         let data_out = 2 * u32::from(blocks) * unit.capabilities.block_size;
         if transfer.data_out != data_out {
-            return Err(Sense::cdb(13, 7));
+            return Err(data_out_error(unit, Sense::cdb(13, 7)));
         }
         let sweep = Sweep::new(lba, u32::from(blocks));
         let work = Work::CompareAndWrite(CompareAndWrite { sweep, fua: cdb[1] & 0x0a != 0, writing: false });

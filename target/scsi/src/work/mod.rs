@@ -148,7 +148,7 @@ impl Plan {
             Command::Verify => Self::verify(unit, cdb, transfer),
             Command::CompareAndWrite => Self::compare_and_write(unit, cdb, transfer),
             Command::WriteSame => Self::write_same(unit, cdb, transfer),
-            Command::Unmap => Self::unmap(cdb, transfer),
+            Command::Unmap => Self::unmap(unit, cdb, transfer),
             Command::Prefetch => Self::prefetch(unit, cdb),
             Command::SynchronizeCache => Self::synchronize_cache(unit, cdb),
             Command::GetLbaStatus => Self::lba_status(unit, cdb),
@@ -200,6 +200,12 @@ fn blocks_to_end(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u64), Sense> {
         (rest, 0) => Ok((lba, rest)),
         (_, blocks) => Ok((lba, blocks)),
     }
+}
+
+/// The initiator's Data-Out Buffer has the wrong length for the command; but on a protected medium no length is right.
+#[cold]
+fn data_out_error(unit: &Unit, sense: Sense) -> Sense {
+    if unit.is_write_protected() { Sense::WRITE_PROTECTED } else { sense }
 }
 
 /// SBC-3 6.5.3: no more than the MAXIMUM TRANSFER LENGTH.

@@ -1,6 +1,7 @@
 //! WRITE SAME(10) and (16) (SBC-3 5.42 f.).
 
-use super::{Context, Next, Plan, Work, blocks_to_end, length_field};
+use super::{Context, Next, Plan, Work, blocks_to_end, data_out_error, length_field};
+use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
@@ -83,15 +84,18 @@ impl Plan {
             return Err(Sense::cdb(1, 3));
         }
         let no_data = cdb[0] == 0x93 && cdb[1] & 0x01 != 0;
-        // SBC-3 5.42: WSNZ = 0: 0 blocks reach to the end, if that isn't too many.
+        // SBC-3 5.42: 0 blocks reach to the end (if that isn't too many), or are refused: WSNZ tells.
         let (lba, blocks) = blocks_to_end(unit, cdb)?;
+        if unit.limits.write_same_non_zero && cdb::range(cdb).1 == 0 {
+            return Err(Sense::cdb(length_field(cdb[0]), 7));
+        }
         if blocks > unit.limits.write_same {
             return Err(Sense::cdb(length_field(cdb[0]), 7));
         }
         let data_out = if no_data { 0 } else { unit.capabilities.block_size };
         // One block, no less and no more.
         if !no_data && transfer.data_out != data_out {
-            return Err(Sense::INVALID_FIELD_IN_CDB);
+            return Err(data_out_error(unit, Sense::INVALID_FIELD_IN_CDB));
         }
         let work = Work::WriteSame(WriteSame { lba, blocks, unmap, no_data, filled: 0, flushing: false });
         Ok(Self { work, hold: Hold::shared(lba, blocks), data_out, data_in: 0 })
