@@ -100,6 +100,8 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Resul
         stop_connections(&target).await;
         Ok(())
     })?;
+    // Its tasks hold the other ends of what the shards wait for.
+    drop(runtime);
     for shard in shards {
         shard.end();
     }
