@@ -202,7 +202,7 @@ impl<const TASKS: usize> Connection<TASKS> {
                 state.requested = state.received;
             }
             let outstanding = state.r2t_sn.wrapping_sub(state.answering);
-            if state.requested >= state.wanted || outstanding >= u32::from(self.parameters.max_outstanding_r2t) {
+            if state.requested >= state.wanted || outstanding >= self.parameters.max_outstanding_r2t {
                 return;
             }
             let len = (state.wanted - state.requested).min(self.parameters.max_burst_length);

@@ -79,11 +79,13 @@ impl<const TASKS: usize> Connection<TASKS> {
         }
         let total = data_at + len + digests.trailer_len(len);
         let Some(unit) = input.get(..total) else {
-            if len >= PLACE_MIN && input.len() >= data_at && bhs.opcode() == Some(Opcode::DataOut) {
-                if let Some(event) = self.place(&bhs) {
-                    self.count(now);
-                    return Ok(Received::Unit { consumed: data_at, event });
-                }
+            if len >= PLACE_MIN
+                && input.len() >= data_at
+                && bhs.opcode() == Some(Opcode::DataOut)
+                && let Some(event) = self.place(&bhs)
+            {
+                self.count(now);
+                return Ok(Received::Unit { consumed: data_at, event });
             }
             return Ok(Received::Incomplete { need: total });
         };

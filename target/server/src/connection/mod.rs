@@ -197,10 +197,10 @@ impl<'t> Driver<'t> {
             if let Some(end) = self.ending.take() {
                 return end;
             }
-            if let Next::Wait(need) = next {
-                if let Err(end) = self.wait(stream, need, &mut sleep).await {
-                    return end;
-                }
+            if let Next::Wait(need) = next
+                && let Err(end) = self.wait(stream, need, &mut sleep).await
+            {
+                return end;
             }
         }
     }
