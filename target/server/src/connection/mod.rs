@@ -314,7 +314,7 @@ impl<'t> Driver<'t> {
             self.outgoing.len = out.len();
         }
         let mail = self.mail.clone();
-        tokio::task::spawn_local(async move {
+        tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(LOGOUT_LIMIT.into())).await;
             // The connection may have ended by a logout meanwhile.
             let _ = mail.send(Message::Close("the target stops"));
