@@ -8,6 +8,7 @@ pub mod fault_spec;
 pub mod faulty;
 pub mod file;
 pub mod guard;
+pub mod iscsi;
 pub mod memory;
 mod open;
 

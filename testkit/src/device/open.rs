@@ -10,8 +10,10 @@ use thiserror::Error;
 use super::fault_spec::{self, SpecError};
 use super::faulty::Faulty;
 use super::file::{FileAccess, FileDevice};
+use super::iscsi::Iscsi;
 use super::memory::Memory;
 use super::{Device, guard};
+use crate::iscsi::{self, Url};
 use crate::size::{SizeError, parse_size};
 
 /// When to bypass the page cache.
@@ -68,6 +70,9 @@ pub enum OpenError {
         /// Whether O_DIRECT is the reason.
         direct: bool,
     },
+    /// The session could not be opened.
+    #[error(transparent)]
+    Iscsi(#[from] iscsi::Error),
     /// The list of faults behind `faulty:` is wrong.
     #[error(transparent)]
     Faults(#[from] SpecError),
@@ -90,6 +95,8 @@ pub fn open(spec: &str, access: Access) -> Result<Arc<dyn Device>, OpenError> {
     }
     let device: Arc<dyn Device> = if let Some(size) = spec.strip_prefix("ram:") {
         Arc::new(Memory::new(parse_size(size)?, 512))
+    } else if spec.starts_with("iscsi://") {
+        Arc::new(Url::parse(spec).and_then(|url| Iscsi::open(&url))?)
     } else {
         Arc::new(open_path(spec, access)?)
     };

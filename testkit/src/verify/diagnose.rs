@@ -47,7 +47,7 @@ enum Unit {
 }
 
 /// Random data differs in half of 4096 bits: up to here it is the right data, damaged.
-const FEW_BITS: u32 = 256;
+pub(super) const FEW_BITS: u32 = 256;
 /// So far the disk is searched for a write that is missing in its place.
 const SEARCHED: u64 = 4 << 30;
 

@@ -4,13 +4,18 @@
 //! compares, [`diagnose`] explains what is wrong, [`run`] holds it together. [`journal`] and [`crash`] do the same
 //! across a crash, [`race`] for COMPARE AND WRITE.
 
+pub mod cli;
 pub mod content;
+pub mod crash;
 pub mod diagnose;
 pub mod finding;
 pub mod history;
 pub mod journal;
 pub mod model;
+pub mod options;
 pub mod plan;
+pub mod race;
+pub mod report;
 pub mod run;
 pub mod stream;
 pub mod worker;

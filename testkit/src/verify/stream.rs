@@ -46,6 +46,14 @@ pub enum Action {
     Flush,
 }
 
+impl Action {
+    /// Whether the operation is on stable storage once it is acknowledged.
+    #[must_use]
+    pub fn is_durable(self) -> bool {
+        matches!(self, Self::Write { fua: true, .. })
+    }
+}
+
 /// The stream of a worker's operations.
 pub struct Stream {
     plan: Plan,

@@ -1,0 +1,215 @@
+//! A disk over iSCSI, through libiscsi: no kernel initiator, no root.
+//!
+//! A session takes one call at a time here; each thread gets a session of its own by [`Device::another`].
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{Compared, Device, Discard, Geometry, Promise};
+use crate::iscsi::{
+    Access, Capacity, Cdb, Error, Failure, Options, Range, SenseKey, Session, Transfer, Url, unmap_parameters,
+};
+
+/// A logical unit over iSCSI.
+pub struct Iscsi {
+    session: Mutex<Session>,
+    url: Url,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    geometry: Geometry,
+    /// The longest READ, WRITE and COMPARE AND WRITE in blocks.
+    transfer: u32,
+    /// The longest UNMAP and WRITE SAME in blocks.
+    unmap: u32,
+    write_same: u32,
+}
+
+/// The longest command here, in bytes, where the target sets no limit of its own.
+const LONGEST: u32 = 8 << 20;
+
+/// So often a command is sent before what hinders it counts as a failure.
+const TRIES: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(20);
+/// SAM-5 table 29.
+const BUSY: u8 = 0x08;
+const TASK_SET_FULL: u8 = 0x28;
+
+/// Sessions of one program have names of their own: so one that is opened does not end another.
+static SESSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// A name for the next session of this program.
+#[must_use]
+pub fn initiator_name() -> String {
+    let number = SESSIONS.fetch_add(1, Relaxed);
+    format!("iqn.2024-01.io.github.iesp:testkit-{}-{number}", std::process::id())
+}
+
+impl Iscsi {
+    /// Logs in at `url`, `iscsi://[user[%secret]@]host[:port]/target/lun`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(url: &Url) -> Result<Self, Error> {
+        let mut session = Session::open(url, &initiator_name(), &Options::default())?;
+        let limits = limits(&mut session)?;
+        Ok(Self { session: Mutex::new(session), url: url.clone(), limits })
+    }
+
+    fn block(&self) -> u64 {
+        u64::from(self.limits.geometry.logical_block)
+    }
+
+    /// Executes a command that has to succeed.
+    fn execute(&self, what: &str, cdb: &Cdb, transfer: impl Fn() -> Transfer<Vec<u8>>) -> io::Result<Vec<u8>> {
+        self.reply(cdb, transfer)?.map_err(|failure| io::Error::other(format!("{what}: {failure}")))
+    }
+
+    /// Executes a command; again when the target only had something to tell (SAM-5 5.14, UNIT ATTENTION) or was busy.
+    fn reply(&self, cdb: &Cdb, transfer: impl Fn() -> Transfer<Vec<u8>>) -> io::Result<Result<Vec<u8>, Failure>> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 0;
+        loop {
+            let reply = session.execute(cdb, transfer()).map_err(io::Error::other)?;
+            tries += 1;
+            match reply.result {
+                Err(failure) if tries < TRIES && failure.sense().is_some_and(|s| s.key == SenseKey::UnitAttention) => {}
+                Err(Failure::Status(BUSY | TASK_SET_FULL)) if tries < TRIES => thread::sleep(PAUSE),
+                result => return Ok(result.map(|()| reply.data)),
+            }
+        }
+    }
+
+    /// The parts of a range that a command of at most `most` blocks takes: first block, number of blocks.
+    fn parts(&self, offset: u64, len: u64, most: u32) -> impl Iterator<Item = (u64, u32)> + use<> {
+        let (start, end) = (offset / self.block(), (offset + len) / self.block());
+        let most = u64::from(most.max(1));
+        (start..end).step_by(most as usize).map(move |lba| (lba, (end - lba).min(most) as u32))
+    }
+}
+
+impl Device for Iscsi {
+    fn geometry(&self) -> Geometry {
+        self.limits.geometry
+    }
+
+    fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let mut rest = data;
+        for (lba, blocks) in self.parts(offset, rest.len() as u64, self.limits.transfer) {
+            let (part, behind) = rest.split_at_mut(blocks as usize * self.block() as usize);
+            let cdb = Cdb::read16(lba, blocks, Access::default());
+            let came = self.execute("READ(16)", &cdb, || Transfer::In(vec![0; part.len()]))?;
+            if came.len() != part.len() {
+                let text = format!("READ(16): {} bytes of {} came, with status GOOD", came.len(), part.len());
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
+            part.copy_from_slice(&came);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8], fua: bool) -> io::Result<()> {
+        let mut rest = data;
+        for (lba, blocks) in self.parts(offset, data.len() as u64, self.limits.transfer) {
+            let (part, behind) = rest.split_at(blocks as usize * self.block() as usize);
+            let cdb = Cdb::write16(lba, blocks, Access { fua, ..Access::default() });
+            self.execute("WRITE(16)", &cdb, || Transfer::Out(part.to_vec()))?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.execute("SYNCHRONIZE CACHE(10)", &Cdb::synchronize_cache10(), || Transfer::None).map(drop)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        for (lba, blocks) in self.parts(offset, len, self.limits.unmap) {
+            let list = unmap_parameters(&[Range { lba, blocks }]).ok_or(io::ErrorKind::InvalidInput)?;
+            let cdb = Cdb::unmap(list.len() as u16);
+            self.execute("UNMAP", &cdb, || Transfer::Out(list.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        for (lba, blocks) in self.parts(offset, len, self.limits.write_same) {
+            let cdb = Cdb::write_same16(lba, blocks, false);
+            let zeros = || Transfer::Out(vec![0; self.block() as usize]);
+            match self.reply(&cdb, zeros)? {
+                Ok(_) => {}
+                Err(failure) if is_unknown_command(&failure) => {
+                    let (at, len) = (lba * self.block(), blocks as usize * self.block() as usize);
+                    self.write(at, &vec![0; len], false)?;
+                }
+                Err(failure) => return Err(io::Error::other(format!("WRITE SAME(16): {failure}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_and_write(&self, offset: u64, expected: &[u8], new: &[u8]) -> io::Result<Compared> {
+        let blocks = u8::try_from(expected.len() as u64 / self.block()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let cdb = Cdb::compare_and_write(offset / self.block(), blocks, Access::default());
+        match self.reply(&cdb, || Transfer::Out([expected, new].concat()))? {
+            Ok(_) => Ok(Compared::Written),
+            // SBC-3 5.2: MISCOMPARE, MISCOMPARE DURING VERIFY OPERATION.
+            Err(failure) if failure.sense().is_some_and(|sense| sense.key == SenseKey::Miscompare) => {
+                Ok(Compared::Miscompare)
+            }
+            Err(failure) => Err(io::Error::other(format!("COMPARE AND WRITE: {failure}"))),
+        }
+    }
+
+    fn another(&self) -> io::Result<Option<Arc<dyn Device>>> {
+        Ok(Some(Arc::new(Self::open(&self.url).map_err(io::Error::other)?)))
+    }
+}
+
+/// ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE (SPC-4 table 56).
+fn is_unknown_command(failure: &Failure) -> bool {
+    failure.sense().is_some_and(|sense| sense.key == SenseKey::IllegalRequest && (sense.asc, sense.ascq) == (0x20, 0))
+}
+
+fn limits(session: &mut Session) -> Result<Limits, Error> {
+    let capacity = session.capacity()?;
+    let page = session.inquiry(Some(0xb0)).unwrap_or_default();
+    let word = |at: usize| match page.get(at..at + 4) {
+        Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+        _ => 0,
+    };
+    let own = (LONGEST / capacity.block_size).max(1);
+    let or_own = |limit: u32| if limit == 0 { own } else { limit.min(own) };
+    // SBC-3 6.5.3, Block Limits: maximum transfer length 8..11, maximum unmap LBA count 20..23, optimal unmap
+    // granularity 28..31, maximum write same length 36..43, maximum compare and write length 5.
+    let write_same = if word(36) == 0 { word(40) } else { u32::MAX };
+    let granularity = u64::from(word(28).max(1)) * u64::from(capacity.block_size);
+    Ok(Limits {
+        geometry: Geometry {
+            size: capacity.blocks.saturating_mul(u64::from(capacity.block_size)),
+            logical_block: capacity.block_size,
+            physical_block: capacity.block_size << capacity.physical_block_exponent,
+            discard: discards(session, &capacity).then_some(Discard {
+                granularity,
+                reads: if capacity.lbprz { Promise::Zeros } else { Promise::Anything },
+            }),
+            zero: true,
+            compare_and_write: u32::from(page.get(5).copied().unwrap_or(0)) * capacity.block_size,
+        },
+        transfer: or_own(word(8)),
+        unmap: or_own(word(20)),
+        write_same: or_own(write_same),
+    })
+}
+
+/// SBC-3 6.5.4, Logical Block Provisioning: LBPU, the UNMAP command is supported.
+fn discards(session: &mut Session, capacity: &Capacity) -> bool {
+    capacity.lbpme
+        && session.inquiry(Some(0xb2)).is_ok_and(|page| page.get(5).is_some_and(|flags| flags & 0x80 != 0))
+}
