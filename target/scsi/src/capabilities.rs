@@ -34,7 +34,7 @@ pub struct Unmap {
 }
 
 /// The most blocks that one WRITE SAME writes: bounds the time that it takes.
-const WRITE_SAME_BLOCKS: u64 = 1 << 21;
+const WRITE_SAME_BLOCKS: u64 = 1 << 15;
 
 /// UNMAP block descriptors in one command: with the header they fit in 4096 bytes.
 const UNMAP_DESCRIPTORS: u32 = 255;

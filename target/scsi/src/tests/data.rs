@@ -300,8 +300,8 @@ fn write_same_of_no_blocks_is_what_wsnz_says() {
     let out = Transfer { data_out: 512, data_in: 0 };
     let end = |task: &Task| task.data_out_len();
     assert_eq!(end(&unit.begin(HOST, &[], &sixteen(0x93, 0, 0, 0), out)), 0);
-    assert_eq!(end(&unit.begin(HOST, &[], &sixteen(0x93, 0, 0, (1 << 21) + 1), out)), 0);
-    assert_eq!(end(&unit.begin(HOST, &[], &sixteen(0x93, 0, 0, 1 << 21), out)), 512);
+    assert_eq!(end(&unit.begin(HOST, &[], &sixteen(0x93, 0, 0, (1 << 15) + 1), out)), 0);
+    assert_eq!(end(&unit.begin(HOST, &[], &sixteen(0x93, 0, 0, 1 << 15), out)), 512);
 }
 
 #[test]

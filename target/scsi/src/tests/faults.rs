@@ -12,6 +12,7 @@ fn fault_5_compare_and_write_never_reads_past_its_data() {
         assert_eq!((answer.code(), answer.data_out_len), (INVALID_FIELD, 0));
         assert!(disk.steps.is_empty());
     }
+    assert_eq!(disk.run(&caw(0, 0), &[0; 512]).code(), INVALID_FIELD);
     // A driver that promised the data and has less.
     let mut task = disk.unit.begin(HOST, &[], &caw(0, 1), Transfer { data_out: 1024, data_in: 0 });
     let buffers = Buffers { data_out: &[0; 700], reply: &mut [0; REPLY_MAX], scratch: &mut [0; 512] };

@@ -190,13 +190,14 @@ impl Plan {
         if blocks > unit.limits.compare_and_write {
             return Err(Sense::cdb(13, 7));
         }
-        if blocks == 0 {
-            return Ok(Self::nothing());
-        }
-        // Twice the blocks, no less and no more: a half that is read as the other would be written.
+        // Twice the blocks, no less and no more: a half that is read as the other would be written. None for none, so
+        // that 256 blocks, which are 0 in their 8 bits, aren't taken for a success.
         let data_out = 2 * u32::from(blocks) * unit.capabilities.block_size;
         if transfer.data_out != data_out {
             return Err(data_out_error(unit, Sense::cdb(13, 7)));
+        }
+        if blocks == 0 {
+            return Ok(Self::nothing());
         }
         let sweep = Sweep::new(lba, u32::from(blocks));
         let work = Work::CompareAndWrite(CompareAndWrite { sweep, fua: cdb[1] & 0x0a != 0, writing: false });
