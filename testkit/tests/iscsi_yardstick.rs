@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::io::Read;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use iesp_testkit::iscsi::{
@@ -122,7 +122,7 @@ fn a_silent_target_is_a_timeout() {
     // Passes on what comes until the first READ(16) is seen, and swallows everything from there on.
     std::thread::spawn(move || {
         let (mut client, _) = proxy.accept().expect("a client");
-        let mut target = std::net::TcpStream::connect(("127.0.0.1", upstream)).expect("the target");
+        let mut target = TcpStream::connect(("127.0.0.1", upstream)).expect("the target");
         let (mut back, mut from) = (client.try_clone().expect("clone"), target.try_clone().expect("clone"));
         std::thread::spawn(move || std::io::copy(&mut from, &mut back));
         let mut buffer = [0; 4096];
@@ -130,7 +130,7 @@ fn a_silent_target_is_a_timeout() {
         while let Ok(length @ 1..) = client.read(&mut buffer) {
             silent |= length >= 48 && buffer[0] & 0x3f == 1 && buffer[32] == 0x88;
             if !silent {
-                std::io::Write::write_all(&mut target, &buffer[..length]).expect("passed on");
+                target.write_all(&buffer[..length]).expect("passed on");
             }
         }
     });
@@ -174,4 +174,70 @@ fn the_yardstick_refuses_what_is_not_loopback() {
     let output = command.arg("--file").arg(&file).args(["--listen", "0.0.0.0:0"]).output().expect("runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("loopback"));
+}
+
+/// Bytes that are no iSCSI end their connection, and nothing else: no panic, and the next session is served.
+#[test]
+fn garbage_ends_its_connection_alone() {
+    let (server, _dir) = target();
+    let login = {
+        let mut pdu = [0; 48];
+        (pdu[0], pdu[1]) = (0x43, 0x87);
+        pdu
+    };
+    let text = |text: &[u8]| {
+        let mut pdu = login.to_vec();
+        pdu[4..8].copy_from_slice(&(text.len() as u32).to_be_bytes());
+        pdu.extend_from_slice(text);
+        pdu.resize(pdu.len().next_multiple_of(4), 0);
+        pdu
+    };
+    let logged_in = text(format!("TargetName={TARGET}\0").as_bytes());
+    let command = |opcode: u8, length: u32, cdb: &[u8]| {
+        let mut pdu = vec![0; 48];
+        (pdu[0], pdu[1]) = (opcode, 0x80);
+        pdu[4..8].copy_from_slice(&length.to_be_bytes());
+        pdu[20..24].copy_from_slice(&0xffff_ffff_u32.to_be_bytes());
+        pdu[32..32 + cdb.len()].copy_from_slice(cdb);
+        [&logged_in[..], &pdu, &[0; 64]].concat()
+    };
+    let write = [0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut attempts = vec![
+        vec![0xff; 48],
+        vec![0; 48],
+        text(&b"a=\0".repeat(80_000)),
+        text(&[0xff; 300]),
+        text(b"TargetName=nobody"),
+        text(b"no equals sign\0"),
+        command(0x01, 0x00ff_ffff, &write),
+        command(0x01, 0x0100_0000, &write),
+        command(0x01, 1024, &write),
+        command(0x05, 512, &[]),
+        command(0x01, 0, &[0x28, 0, 0, 0, 0, 0, 0, 0xff, 0xff]),
+        command(0x01, 0, &[0x88, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        command(0x12, 0, &[]),
+    ];
+    let mut state = 1_u64;
+    for _ in 0..200 {
+        let mut noise = logged_in.clone();
+        for _ in 0..300 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.push((state >> 56) as u8 & if state & 0x700 == 0 { 0xff } else { 0x8f });
+        }
+        attempts.push(noise);
+    }
+    for attempt in attempts {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        // It may close while this is still being sent.
+        let _ = stream.write_all(&attempt);
+        let _ = stream.shutdown(Shutdown::Write);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let mut answer = Vec::new();
+        if let Err(error) = stream.read_to_end(&mut answer) {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "the connection hangs after {attempt:02x?}");
+        }
+    }
+    let mut session: Session = Session::connect(&server.url(0), INITIATOR).expect("the next session");
+    assert!(session.capacity().is_ok());
+    assert!(!server.complaints().contains("panicked"), "{}", server.complaints());
 }

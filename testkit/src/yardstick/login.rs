@@ -5,6 +5,9 @@ use super::pdu::Header;
 /// MaxRecvDataSegmentLength that is declared, and the upper limit of the bursts that are agreed to, in bytes.
 pub(super) const SEGMENT: u32 = 262_144;
 
+/// Longest text of a login request that is answered, in bytes.
+const LONGEST_TEXT: usize = 8192;
+
 /// What one login request leads to.
 pub(super) struct Answer {
     /// Flags of the response: transit, current and next stage as in the request.
@@ -38,7 +41,7 @@ pub(super) fn answer(header: Header<'_>, data: &[u8], target: &str, agreed: &mut
     const FULL_FEATURE: u8 = 3;
     let flags = header.flags();
     let refuse = |status| Answer { flags: 0, status, text: Vec::new(), done: false };
-    if flags & CONTINUE != 0 {
+    if flags & CONTINUE != 0 || data.len() > LONGEST_TEXT {
         return refuse(0x0200);
     }
     let mut text = Vec::new();

@@ -18,7 +18,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub port: u16,
-    _dir: Option<tempfile::TempDir>,
+    /// A folder of its own, for sockets and logs.
+    dir: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -34,15 +35,22 @@ impl Server {
         format!("iscsi://127.0.0.1:{}/{TARGET}/{lun}", self.port)
     }
 
+    /// What the yardstick has complained of.
+    pub fn complaints(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr")).expect("a log")
+    }
+
     /// The testkit's own yardstick, serving a file.
     pub fn yardstick(file: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a folder for the log");
+        let log = std::fs::File::create(dir.path().join("stderr")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_yardstick"));
-        command.arg("--file").arg(file).args(["--target", TARGET]).stdout(Stdio::piped());
+        command.arg("--file").arg(file).args(["--target", TARGET]).stdout(Stdio::piped()).stderr(log);
         let mut child = start(&mut command);
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the yardstick says its port");
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
-        Self { child, port: port.unwrap_or_else(|| panic!("no port in {line:?}")), _dir: None }
+        Self { child, port: port.unwrap_or_else(|| panic!("no port in {line:?}")), dir }
     }
 
     /// Debian's tgt with one logical unit (LUN 1) on a file; `None` where it is not installed.
@@ -54,12 +62,12 @@ impl Server {
         let mut command = Command::new("tgtd");
         command.args(["-f", "-C", "1", "--iscsi", &format!("portal=127.0.0.1:{port}")]);
         command.env("TGT_IPC_SOCKET", dir.path().join("socket")).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { child: start(&mut command), port, _dir: Some(dir) };
+        let server = Self { child: start(&mut command), port, dir };
         until_listening(port);
         let admin = |line: &str| {
             let mut command = Command::new("tgtadm");
             command.args(["-C", "1", "--lld", "iscsi"]).args(line.split(' '));
-            command.env("TGT_IPC_SOCKET", server._dir.as_ref().expect("set above").path().join("socket"));
+            command.env("TGT_IPC_SOCKET", server.dir.path().join("socket"));
             let output = command.output().expect("tgtadm runs");
             assert!(output.status.success(), "tgtadm {line}: {}", String::from_utf8_lossy(&output.stderr));
         };
