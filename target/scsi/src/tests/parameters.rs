@@ -277,6 +277,9 @@ fn a_read_only_disk_refuses_every_write() {
         assert!(disk.steps.is_empty());
     }
     disk.run(&ten(0x35, 0, 0, 0), &[]).good();
+    // Also where it asks for deallocation that isn't there.
+    let mut thick = Disk::new(Capabilities { read_only: true, unmap: None, ..capabilities() });
+    assert_eq!(thick.run(&ten(0x41, 8, 0, 1), &[0; 512]).code(), WRITE_PROTECTED);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What compares: VERIFY, WRITE AND VERIFY and COMPARE AND WRITE (SBC-3 5.26 ff., 5.36 ff., 5.2).
 
 use super::transfer::whole_blocks;
-use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, data_out_error};
+use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, refuse_write};
 use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Transfer};
 use crate::range::Hold;
@@ -194,7 +194,7 @@ impl Plan {
         // that 256 blocks, which are 0 in their 8 bits, aren't taken for a success.
         let data_out = 2 * u32::from(blocks) * unit.capabilities.block_size;
         if transfer.data_out != data_out {
-            return Err(data_out_error(unit, Sense::cdb(13, 7)));
+            return Err(refuse_write(unit, Sense::cdb(13, 7)));
         }
         if blocks == 0 {
             return Ok(Self::nothing());

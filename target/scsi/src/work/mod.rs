@@ -202,9 +202,10 @@ fn blocks_to_end(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u64), Sense> {
     }
 }
 
-/// The initiator's Data-Out Buffer has the wrong length for the command; but on a protected medium no length is right.
+/// A write that is refused for what it asks for, or for the length of its data; but on a protected medium nothing that it
+/// could ask for is right, and that is what the initiator has to know.
 #[cold]
-fn data_out_error(unit: &Unit, sense: Sense) -> Sense {
+fn refuse_write(unit: &Unit, sense: Sense) -> Sense {
     if unit.is_write_protected() { Sense::WRITE_PROTECTED } else { sense }
 }
 

@@ -1,6 +1,6 @@
 //! UNMAP (SBC-3 5.25).
 
-use super::{Context, Next, Plan, Work, check_range, data_out_error};
+use super::{Context, Next, Plan, Work, check_range, refuse_write};
 use crate::cdb::{be16, be32, be64};
 use crate::contract::{Completion, Outcome, Step, Transfer};
 use crate::range::Hold;
@@ -87,7 +87,7 @@ impl Plan {
     pub(super) fn unmap(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         let length = be16(cdb, 7);
         if transfer.data_out < u32::from(length) {
-            return Err(data_out_error(unit, Sense::PARAMETER_LIST_LENGTH_ERROR));
+            return Err(refuse_write(unit, Sense::PARAMETER_LIST_LENGTH_ERROR));
         }
         let work = Work::Unmap(Unmap { length, prepared: false, descriptors: 0, next: 0, flushing: false });
         Ok(Self { data_out: u32::from(length), ..Self::without_data(work) })

@@ -1,6 +1,6 @@
 //! WRITE SAME(10) and (16) (SBC-3 5.42 f.).
 
-use super::{Context, Next, Plan, Work, blocks_to_end, data_out_error, length_field};
+use super::{Context, Next, Plan, Work, blocks_to_end, length_field, refuse_write};
 use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Transfer};
 use crate::range::Hold;
@@ -81,7 +81,7 @@ impl Plan {
     pub(super) fn write_same(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         let unmap = cdb[1] & 0x08 != 0;
         if unmap && unit.capabilities.unmap.is_none() {
-            return Err(Sense::cdb(1, 3));
+            return Err(refuse_write(unit, Sense::cdb(1, 3)));
         }
         let no_data = cdb[0] == 0x93 && cdb[1] & 0x01 != 0;
         // SBC-3 5.42: 0 blocks reach to the end (if that isn't too many), or are refused: WSNZ tells.
@@ -95,7 +95,7 @@ impl Plan {
         let data_out = if no_data { 0 } else { unit.capabilities.block_size };
         // One block, no less and no more.
         if !no_data && transfer.data_out != data_out {
-            return Err(data_out_error(unit, Sense::INVALID_FIELD_IN_CDB));
+            return Err(refuse_write(unit, Sense::INVALID_FIELD_IN_CDB));
         }
         let work = Work::WriteSame(WriteSame { lba, blocks, unmap, no_data, filled: 0, flushing: false });
         Ok(Self { work, hold: Hold::shared(lba, blocks), data_out, data_in: 0 })
