@@ -17,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use iesp_iscsi::connection::{OUTBOX_MIN, Statistics};
@@ -107,6 +107,8 @@ pub struct Driver<'t> {
     placing: Option<input::Placing>,
     mailbox: UnboundedReceiver<Message>,
     mail: UnboundedSender<Message>,
+    /// Messages that came while a send stalled.
+    deferred: VecDeque<Message>,
     guest: Option<Guest>,
     logging_out: bool,
     ending: Option<End>,
@@ -160,6 +162,7 @@ impl<'t> Driver<'t> {
             placing: None,
             mailbox,
             mail,
+            deferred: VecDeque::new(),
             guest: None,
             logging_out: false,
             ending: None,
@@ -188,14 +191,15 @@ impl<'t> Driver<'t> {
                     Err(end) => return end,
                 }
             }
-            if let Err(error) = self.send(stream).await {
+            let sent = self.send(stream).await;
+            if let Some(end) = self.ending.take() {
+                return end;
+            }
+            if let Err(error) = sent {
                 return error.into();
             }
             if self.logging_out && self.is_quiet() {
                 return self.log_out(stream).await;
-            }
-            if let Some(end) = self.ending.take() {
-                return end;
             }
             if let Next::Wait(need) = next
                 && let Err(end) = self.wait(stream, need, &mut sleep).await
@@ -239,10 +243,27 @@ impl<'t> Driver<'t> {
         if let Poll::Ready(sent) = first {
             return sent;
         }
-        match timeout(SEND_LIMIT, poll_fn(|cx| self.outgoing.poll_send(stream, cx))).await {
+        match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
             Ok(sent) => sent,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    /// Sends to a peer that does not take it. Others must not have to wait for that: not an initiator that lost this
+    /// connection and logs in again, nor one that resets a logical unit.
+    fn poll_stalled(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = self.outgoing.poll_send(stream, cx);
+        if sent.is_ready() {
+            return sent;
+        }
+        while let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx) {
+            match message {
+                Message::Close(_) | Message::Abort { .. } | Message::Quiet { .. } => self.receive(message),
+                // These may have more to send than there is room for.
+                Message::Served { .. } | Message::Wake { .. } | Message::Shutdown => self.deferred.push_back(message),
+            }
+        }
+        if self.ending.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Waits for bytes, messages or the time, whichever comes first.
@@ -251,7 +272,7 @@ impl<'t> Driver<'t> {
         poll_fn(|cx| {
             let mut woken = false;
             while self.outgoing.room() >= ANSWER_ROOM
-                && let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx)
+                && let Some(message) = self.next_message(cx)
             {
                 self.receive(message);
                 woken = true;
@@ -269,6 +290,16 @@ impl<'t> Driver<'t> {
             if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
+    }
+
+    fn next_message(&mut self, cx: &mut Context<'_>) -> Option<Message> {
+        if let Some(message) = self.deferred.pop_front() {
+            return Some(message);
+        }
+        match self.mailbox.poll_recv(cx) {
+            Poll::Ready(message) => message,
+            Poll::Pending => None,
+        }
     }
 
     /// Sets the timer, unless it is set to an earlier time anyway: then it is looked at when that has come.
@@ -325,15 +356,14 @@ impl<'t> Driver<'t> {
     async fn finish(&mut self, stream: &mut TcpStream, end: &End) {
         self.abort_all();
         while self.slots.any_in_flight() {
-            match self.mailbox.recv().await {
-                Some(Message::Served { task, outcome, buffer }) => self.served(task, outcome, buffer),
-                Some(_) => {}
-                None => break,
+            let message = poll_fn(|cx| self.next_message(cx).map_or(Poll::Pending, Poll::Ready)).await;
+            if matches!(message, Message::Served { .. } | Message::Abort { .. }) {
+                self.receive(message);
             }
         }
-        if !matches!(end, End::Io(_) | End::Disconnected) {
-            // The peer may be gone as well.
-            let _ = timeout(Duration::from_secs(1), self.send(stream)).await;
+        if let End::Protocol(_) = end {
+            // The last word says why. A peer that does not take it at once goes without.
+            let _ = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
         }
         self.guest = None;
     }
