@@ -9,10 +9,11 @@ use super::login::{self, Agreed, SEGMENT};
 use super::pdu::{BHS, Header, NO_TAG, header, opcode, padding, put};
 use super::scsi::{self, Command};
 
-/// Receive buffer: a PDU with a full data segment, and more.
-const INPUT: usize = 512 * 1024;
-/// Send buffer: answers that do not fit are sent in several calls.
-const OUTPUT: usize = 1024 * 1024;
+/// Receive buffer in bytes: a PDU with a full data segment, and more. Of 0.5, 1, 2 and 4 MiB, for this one and the
+/// next, 4 MiB took least CPU time for large transfers and no more for small ones.
+const INPUT: usize = 4 << 20;
+/// Send buffer in bytes; answers that do not fit are sent in several calls.
+const OUTPUT: usize = 4 << 20;
 /// Commands that the peer may have in flight.
 const WINDOW: u32 = 1024;
 /// Writes that wait for Data-Out PDUs.
