@@ -10,6 +10,7 @@ mod no_std;
 mod process;
 mod setup;
 mod target;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Link the crates for boards without std
     NoStd,
+    /// Run a Linux guest in QEMU as the initiator
+    #[command(subcommand)]
+    Vm(vm::Task),
     /// Run everything that has to hold, and give a verdict
     Ci(ci::Args),
 }
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Task::Clients(args) => clients::run(&args).map(|()| true),
         Task::Bench(args) => bench::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
+        Task::Vm(task) => vm::run(&task).map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };
     match result {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::preload::Effect;
 use crate::target::Chap;
 
 /// The whole file.
@@ -16,6 +17,9 @@ pub struct Config {
     /// The disks, one after the other.
     #[serde(rename = "disk")]
     pub disks: Vec<Disk>,
+    /// Tests that the tool gets wrong by itself.
+    #[serde(rename = "repair", default)]
+    pub repairs: Vec<Repair>,
     /// What is not there at all: the only excuses for a test that no disk runs.
     #[serde(rename = "feature", default)]
     pub features: Vec<Feature>,
@@ -73,6 +77,19 @@ pub struct LeaveOut {
     /// Patterns of test names.
     pub tests: Vec<Glob>,
     /// Why.
+    pub why: String,
+}
+
+/// Tests that fail against any target unless the tool is helped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Repair {
+    /// Patterns of test names.
+    pub tests: Vec<Glob>,
+    /// What helps.
+    pub effect: Effect,
+    /// What is wrong with the tool.
+    #[expect(dead_code, reason = "for readers of the file: every repair has to say why")]
     pub why: String,
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod digest_proxy;
 mod judge;
 mod outcome;
+mod preload;
 pub mod report;
 mod run;
 mod tool;
@@ -14,8 +15,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::config::{Config, Digests, Glob};
+use self::config::{Config, Glob};
 use self::judge::{Seen, Verdict};
+use self::preload::Preload;
 use self::report::{DiskReport, Report, TestReport};
 use self::run::{Done, Job, Place, Runner};
 use self::tool::TestTool;
@@ -92,17 +94,15 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let names: Vec<String> = (1..=args.against.len()).map(|number| format!("against-{number}")).collect();
     let places = places(&config, args, &iesp, &names)?;
-    let needs_library =
-        |place: &Place<'_>| matches!(place, Place::Fresh { disk, .. } if disk.digests == Some(Digests::Libiscsi));
-    let header_digest =
-        places.iter().any(needs_library).then(|| tool::build_header_digest_library(&dir)).transpose()?;
-
     let jobs = jobs(&tests, &places);
+    let needs_preload = |job: &Job<'_>| !run::effects(job.test, &places[job.place], &config.repairs).is_empty();
+    let preload = jobs.iter().any(needs_preload).then(|| Preload::build(&dir)).transpose()?;
     let runner = Runner {
         tool: &tool,
         places: &places,
         jobs: &jobs,
-        header_digest: header_digest.as_deref(),
+        repairs: &config.repairs,
+        preload: preload.as_ref(),
         limit: Duration::from_secs(args.timeout.unwrap_or(config.tool.timeout_seconds)),
         dir: &dir,
         keep_logs: args.keep_logs.is_some(),

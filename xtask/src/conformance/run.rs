@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::config::{Digests, Disk};
+use super::config::{Digests, Disk, Glob, Repair};
 use super::digest_proxy::{DigestProxy, Mode};
 use super::outcome::Outcome;
-use super::tool::TestTool;
+use super::preload::{Effect, Preload};
+use super::tool::{Run, TestTool};
 use crate::process::timed;
 use crate::target::{Launch, Served, sparse_image};
 
@@ -74,8 +75,10 @@ pub struct Runner<'a> {
     pub places: &'a [Place<'a>],
     /// The tests.
     pub jobs: &'a [Job<'a>],
-    /// The library for header digests, where a disk wants them.
-    pub header_digest: Option<&'a Path>,
+    /// Tests that the tool gets wrong by itself.
+    pub repairs: &'a [Repair],
+    /// The library that goes between the tool and libiscsi, where a job needs it.
+    pub preload: Option<&'a Preload>,
     /// How long one test may take.
     pub limit: Duration,
     /// The folder for images and logs.
@@ -142,7 +145,7 @@ impl Runner<'_> {
         let log = folder.join("test-tool.log");
 
         let (outcome, fault) = match place {
-            Place::Existing { url, .. } => (self.tool.run(job.test, url, None, &log, self.limit)?, None),
+            Place::Existing { url, .. } => (self.run_tool(job.test, place, url, &log)?, None),
             Place::Fresh { iesp, disk } => {
                 let image = folder.join("disk.img");
                 sparse_image(&image, disk.size_mib << 20)?;
@@ -160,8 +163,7 @@ impl Runner<'_> {
                     Some(proxy) => served.url().replacen(served.portal(), proxy.portal(), 1),
                     None => served.url().to_owned(),
                 };
-                let preload = self.header_digest.filter(|_| disk.digests == Some(Digests::Libiscsi));
-                let outcome = self.tool.run(job.test, &url, preload, &log, self.limit)?;
+                let outcome = self.run_tool(job.test, place, &url, &log)?;
                 let digest_fault = proxy.as_ref().and_then(DigestProxy::verdict);
                 let fault = served.stop().err().map(|error| format!("{error:#}")).or(digest_fault);
                 std::fs::remove_file(&image)?;
@@ -174,6 +176,22 @@ impl Runner<'_> {
         }
         Ok((outcome, fault))
     }
+
+    fn run_tool(&self, test: &str, place: &Place<'_>, url: &str, log: &Path) -> Result<Outcome> {
+        let effects = effects(test, place, self.repairs);
+        let run = Run { test, url, effects: &effects, log, limit: self.limit };
+        self.tool.run(&run, self.preload)
+    }
+}
+
+/// What the library between the tool and libiscsi has to do for a test.
+pub fn effects(test: &str, place: &Place<'_>, repairs: &[Repair]) -> Vec<Effect> {
+    let repairs = repairs.iter().filter(|repair| Glob::any(&repair.tests, test)).map(|repair| repair.effect);
+    let digest = match place {
+        Place::Fresh { disk, .. } if disk.digests == Some(Digests::Libiscsi) => Some(Effect::HeaderDigest),
+        _ => None,
+    };
+    digest.into_iter().chain(repairs).collect()
 }
 
 /// Where a test's logs are.

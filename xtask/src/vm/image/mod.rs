@@ -1,0 +1,204 @@
+//! The guest: a kernel and an initramfs, made of Debian's packages and kept in the user's cache folder.
+
+mod archive;
+mod libraries;
+mod modules;
+mod packages;
+mod recipe;
+mod tree;
+
+use std::fs::File;
+use std::io::{BufWriter, Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use self::packages::Package;
+use self::recipe::Recipe;
+pub use self::tree::Tree;
+use crate::process::{spell, timed};
+use crate::workspace;
+
+/// What `cargo xtask vm image` can be told.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Args {
+    /// Make it anew, and fail unless it is byte for byte the one that is there
+    #[arg(long)]
+    verify: bool,
+}
+
+/// A guest that can be started.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initramfs, without what a run adds to it.
+    pub initramfs: PathBuf,
+}
+
+/// Makes the guest, or says that it is there.
+///
+/// # Errors
+/// When it cannot be made, or is not the same twice.
+pub fn run(args: &Args) -> Result<()> {
+    let image = prepare()?;
+    let sum = checksum(&image.initramfs)?;
+    println!("kernel     {}", image.kernel.display());
+    println!("initramfs  {} ({} MiB)", image.initramfs.display(), image.initramfs.metadata()?.len() >> 20);
+    println!("SHA-256    {sum}");
+    if args.verify {
+        let (recipe, packages) = wanted()?;
+        let again = tempfile::tempdir_in(cache_folder()?)?;
+        build(&recipe, &packages, again.path())?;
+        let second = checksum(&again.path().join(INITRAMFS))?;
+        if second != sum {
+            bail!("made anew it is another one, with SHA-256 {second}");
+        }
+        println!("made anew it is the same, byte for byte");
+    }
+    Ok(())
+}
+
+const KERNEL: &str = "vmlinuz";
+const INITRAMFS: &str = "initramfs.cpio";
+
+/// The guest from the cache folder; made first when there is none for this recipe and these versions of its packages.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn prepare() -> Result<Image> {
+    let (recipe, packages) = wanted()?;
+    let folder = cache_folder()?.join(key(&recipe_text()?, &packages));
+    if !folder.exists() {
+        println!("making the guest of {} packages", packages.len());
+        let (made, took) = timed(|| -> Result<()> {
+            let unfinished = tempfile::tempdir_in(cache_folder()?)?;
+            build(&recipe, &packages, unfinished.path())?;
+            // Complete or not there at all; another run may have been quicker.
+            if std::fs::rename(unfinished.path(), &folder).is_err() && !folder.exists() {
+                bail!("cannot make {}", folder.display());
+            }
+            Ok(())
+        });
+        made?;
+        println!("made in {}", spell(took));
+    }
+    Ok(Image { kernel: folder.join(KERNEL), initramfs: folder.join(INITRAMFS) })
+}
+
+/// The folder of this project in the user's cache folder.
+///
+/// # Errors
+/// When the user has no home, or the folder cannot be made.
+pub fn cache_folder() -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
+    };
+    let folder = base.join("iesp").join("guest");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Puts the tree of a run behind the guest's own: the kernel unpacks both.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn with_overlay(image: &Image, overlay: &Tree, file: &Path) -> Result<()> {
+    let what = || format!("cannot write {}", file.display());
+    std::fs::copy(&image.initramfs, file).with_context(what)?;
+    let bytes = archive::write(overlay, Cursor::new(Vec::new()))?.into_inner();
+    File::options().append(true).open(file)?.write_all(&bytes).with_context(what)
+}
+
+fn recipe_text() -> Result<String> {
+    let file = workspace::root().join("ci/guest/image.toml");
+    std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn wanted() -> Result<(Recipe, Vec<Package>)> {
+    let recipe = Recipe::parse(&recipe_text()?)?;
+    let packages = packages::resolve(&recipe)?;
+    Ok((recipe, packages))
+}
+
+fn build(recipe: &Recipe, packages: &[Package], folder: &Path) -> Result<()> {
+    let files = packages::fetch(packages, &cache_folder()?.join("packages"))?;
+    let mut all = Tree::default();
+    for file in &files {
+        all.add_package(file)?;
+    }
+    let kernel = all.matching("boot/vmlinuz-*")?;
+    let kernel = kernel.first().and_then(|path| all.data(path)).context("no kernel")?;
+    std::fs::write(folder.join(KERNEL), kernel).with_context(|| format!("cannot write {}", folder.display()))?;
+
+    let guest = select(recipe, &all)?;
+    let out = BufWriter::new(File::create(folder.join(INITRAMFS))?);
+    archive::write(&guest, out)?.flush()?;
+    let list: String = packages.iter().map(|package| format!("{} {}\n", package.file, package.checksum)).collect();
+    std::fs::write(folder.join("packages.txt"), list)?;
+    Ok(())
+}
+
+/// Of all that the packages bring, what the recipe names, with what that needs.
+fn select(recipe: &Recipe, all: &Tree) -> Result<Tree> {
+    let mut guest = Tree::default();
+    for pattern in recipe.programs.iter().chain(&recipe.libraries) {
+        for path in all.matching(pattern)? {
+            libraries::take_linked(&mut guest, all, &path)?;
+        }
+    }
+    for pattern in &recipe.files {
+        for path in all.matching(pattern)? {
+            guest.take(all, &path)?;
+        }
+    }
+    modules::take_modules(&mut guest, all, &recipe.modules)?;
+    for folder in tree::MERGED {
+        guest.add_link(folder, &format!("usr/{folder}"));
+    }
+    Ok(guest)
+}
+
+/// Names the folder of an image: by the recipe and by the packages' checksums.
+fn key(recipe: &str, packages: &[Package]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(recipe);
+    packages.iter().for_each(|package| hash.update(format!("\n{} {}", package.file, package.checksum)));
+    hex(&hash.finalize()).chars().take(16).collect()
+}
+
+fn checksum(file: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    std::io::copy(&mut input, &mut hash)?;
+    Ok(hex(&hash.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_can_be_read() {
+        let recipe = Recipe::parse(&recipe_text().unwrap()).unwrap();
+        let mut names = recipe.packages.clone();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), recipe.packages.len(), "a package stands twice");
+    }
+
+    #[test]
+    fn another_recipe_or_version_is_another_image() {
+        let package = |checksum: &str| Package { file: "a_1_amd64.deb".into(), checksum: checksum.into() };
+        let one = key("layout = 1", &[package("SHA256:1")]);
+        assert_eq!(one.len(), 16);
+        assert_ne!(one, key("layout = 2", &[package("SHA256:1")]));
+        assert_ne!(one, key("layout = 1", &[package("SHA256:2")]));
+    }
+}

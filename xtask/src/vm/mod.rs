@@ -1,0 +1,23 @@
+//! `cargo xtask vm …`: a real Linux, in a virtual machine, as the initiator.
+
+mod image;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What `cargo xtask vm` can do.
+#[derive(Subcommand, Debug, Clone)]
+pub enum Task {
+    /// Make the guest from Debian's packages; it is kept in the user's cache folder
+    Image(image::Args),
+}
+
+/// Does it.
+///
+/// # Errors
+/// When the guest cannot be made or started, or what it did is not what it should be.
+pub fn run(task: &Task) -> Result<()> {
+    match task {
+        Task::Image(args) => image::run(args),
+    }
+}
