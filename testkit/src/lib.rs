@@ -3,6 +3,8 @@
 pub mod device;
 pub mod iscsi;
 pub mod load;
+pub mod signals;
 pub mod size;
+pub mod speed;
 pub mod verify;
 pub mod yardstick;

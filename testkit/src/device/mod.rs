@@ -10,7 +10,7 @@ pub mod file;
 pub mod guard;
 pub mod iscsi;
 pub mod memory;
-mod open;
+pub mod open;
 
 use std::io;
 use std::sync::Arc;

@@ -98,8 +98,24 @@ pub fn open(spec: &str, access: Access) -> Result<Arc<dyn Device>, OpenError> {
     } else if spec.starts_with("iscsi://") {
         Arc::new(Url::parse(spec).and_then(|url| Iscsi::open(&url))?)
     } else {
-        Arc::new(open_path(spec, access)?)
+        return Ok(Arc::new(open_file(spec, access)?));
     };
+    check(spec, access, &*device)?;
+    Ok(device)
+}
+
+/// As [`open()`], for a path alone.
+///
+/// # Errors
+/// [`OpenError`], in words for the user.
+pub fn open_file(spec: &str, access: Access) -> Result<FileDevice, OpenError> {
+    let device = open_path(spec, access)?;
+    check(spec, access, &device)?;
+    Ok(device)
+}
+
+/// Refuses a disk that the run cannot use, or should not.
+fn check(spec: &str, access: Access, device: &dyn Device) -> Result<(), OpenError> {
     let geometry = device.geometry();
     if geometry.size < u64::from(geometry.logical_block) {
         return Err(OpenError::Empty(spec.to_owned()));
@@ -110,12 +126,12 @@ pub fn open(spec: &str, access: Access) -> Result<Arc<dyn Device>, OpenError> {
     }
     if access.write && !access.destroy {
         let holds =
-            guard::what_it_holds(&*device).map_err(|source| OpenError::Io { device: spec.to_owned(), source })?;
+            guard::what_it_holds(device).map_err(|source| OpenError::Io { device: spec.to_owned(), source })?;
         if let Some(why) = holds {
             return Err(OpenError::Precious { device: spec.to_owned(), why });
         }
     }
-    Ok(device)
+    Ok(())
 }
 
 fn open_path(spec: &str, access: Access) -> Result<FileDevice, OpenError> {

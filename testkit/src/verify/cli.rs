@@ -81,7 +81,7 @@ fn test(options: &Options) -> Result<u8, CliError> {
         let (one, other) = (device.geometry().size, second.geometry().size);
         return Err(CliError::Impossible(format!("the two paths lead to disks of {one} and {other} bytes")));
     }
-    let interrupt = interrupt().map_err(|source| CliError::Io { what: "cannot catch signals".to_owned(), source })?;
+    let interrupt = crate::signals::interrupt().map_err(|source| CliError::Io { what: "cannot catch signals".to_owned(), source })?;
     let about = About {
         device: options.device.clone(),
         plan,
@@ -250,17 +250,6 @@ fn style(options: &Options) -> Style {
         _ if io::stderr().is_terminal() && io::stdout().is_terminal() => Style::Bar,
         _ => Style::Lines,
     }
-}
-
-/// Set by the first Ctrl-C or SIGTERM; the second ends the program as usual.
-fn interrupt() -> io::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::TERM_SIGNALS;
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in TERM_SIGNALS {
-        signal_hook::flag::register_conditional_default(*signal, Arc::clone(&flag))?;
-        signal_hook::flag::register(*signal, Arc::clone(&flag))?;
-    }
-    Ok(flag)
 }
 
 /// The command line that makes the same operations; `--ops` is added to it.

@@ -1,0 +1,101 @@
+//! io_uring: many requests in flight on a file or a block device, from one thread.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::queue::{Queue, Request, buffers};
+use crate::device::buffer::Buffer;
+use crate::device::file::FileDevice;
+
+/// A ring with its buffers.
+pub struct Uring {
+    /// Before the buffers, so that it is dropped first.
+    ring: IoUring,
+    in_flight: usize,
+    buffers: Vec<Buffer>,
+    device: Arc<FileDevice>,
+}
+
+impl Uring {
+    /// A queue for requests of `block` bytes.
+    ///
+    /// # Errors
+    /// What the kernel says: io_uring may be forbidden, as in many containers.
+    pub fn new(device: Arc<FileDevice>, block: usize, depth: usize) -> io::Result<Self> {
+        let entries = (depth as u32).next_power_of_two();
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer();
+        let ring = builder.build(entries).or_else(|_| IoUring::new(entries))?;
+        ring.submitter().register_files(&[file(&device).as_raw_fd()])?;
+        Ok(Self { ring, in_flight: 0, buffers: buffers(block, depth), device })
+    }
+
+    /// The outcome of a completion: all of the block, or an error.
+    fn take(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+        let mut failed = None;
+        for entry in self.ring.completion() {
+            self.in_flight -= 1;
+            let slot = entry.user_data() as usize;
+            match usize::try_from(entry.result()) {
+                Ok(bytes) if bytes == self.buffers[slot].len() => done.push(slot),
+                Ok(_) => failed = Some(io::ErrorKind::UnexpectedEof.into()),
+                Err(_) => failed = Some(io::Error::from_raw_os_error(-entry.result())),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn file(device: &FileDevice) -> &File {
+    device.file()
+}
+
+impl Queue for Uring {
+    fn submit(&mut self, request: Request) -> io::Result<()> {
+        let buffer = &mut self.buffers[request.slot];
+        let len = buffer.len() as u32;
+        let fd = types::Fixed(0);
+        let entry: squeue::Entry = if request.write {
+            opcode::Write::new(fd, buffer.as_ptr(), len).offset(request.offset).build()
+        } else {
+            opcode::Read::new(fd, buffer.as_mut_ptr(), len).offset(request.offset).build()
+        };
+        let entry = entry.user_data(request.slot as u64);
+        // SAFETY: the buffer stays where it is until `Drop` has seen all that is in flight, and the load does not use
+        // a slot again before its completion, so nobody else touches it.
+        unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+        loop {
+            match self.ring.submit_and_wait(1) {
+                Ok(_) => return self.take(done),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Uring {
+    /// The kernel writes into the buffers until the last request is done.
+    fn drop(&mut self) {
+        let mut done = Vec::new();
+        while self.in_flight > 0 {
+            let before = self.in_flight;
+            let outcome = self.wait(&mut done);
+            if outcome.is_err() && self.in_flight == before {
+                // Nothing is known about what is in flight: better lose the memory than have it written to later.
+                self.buffers.drain(..).for_each(std::mem::forget);
+                return;
+            }
+        }
+        let _ = &self.device;
+    }
+}
