@@ -209,11 +209,6 @@ impl Target {
         Some(Guest { target: Arc::clone(self), nexus })
     }
 
-    /// Whether the sessions are all taken.
-    fn is_full(&self) -> bool {
-        self.registry().sessions.len() >= SESSIONS
-    }
-
     /// Tasks of a logical unit may wait for one that ended.
     pub fn wake(&self, lun: u16) {
         for session in &self.registry().sessions {
@@ -352,16 +347,20 @@ impl Environment for Door<'_> {
         getrandom::fill(bytes).expect("the system has a random source");
     }
 
-    fn admit(&self, _initiator: &str, target: Option<&str>) -> Admission {
+    fn admit(&self, initiator: &str, target: Option<&str>) -> Admission {
         if !self.knows(target) {
             Admission::NotFound
-        } else if target.is_some() && self.target.is_full() {
-            Admission::Full
         } else if self.target.access.user.is_some() {
             Admission::Authenticated
         } else {
             Admission::Open
         }
+    }
+
+    fn has_room(&self, initiator: &str, isid: [u8; 6], target: Option<&str>) -> bool {
+        let registry = self.target.registry();
+        let is_old = |old: &Session| old.initiator == initiator && old.isid == isid;
+        target.is_none() || registry.sessions.len() < SESSIONS || registry.sessions.iter().any(is_old)
     }
 
     fn has_session(&self, initiator: &str, isid: [u8; 6], target: Option<&str>, _tsih: u16) -> bool {

@@ -17,8 +17,6 @@ pub enum Admission {
     Forbidden,
     /// There is one, but it serves no one now.
     Unavailable,
-    /// There is no room for another session.
-    Full,
 }
 
 impl Admission {
@@ -33,7 +31,6 @@ impl Admission {
             Self::NotFound => Err(LoginStatus::NotFound),
             Self::Forbidden => Err(LoginStatus::AuthorizationFailure),
             Self::Unavailable => Err(LoginStatus::ServiceUnavailable),
-            Self::Full => Err(LoginStatus::OutOfResources),
         }
     }
 
@@ -52,6 +49,10 @@ pub trait Environment {
 
     /// Whether an initiator may log in.
     fn admit(&self, initiator: &str, target: Option<&str>) -> Admission;
+
+    /// Whether one more session has a place. One that reinstates another (RFC 7143 6.3.5: the same initiator, ISID and
+    /// target) makes its own.
+    fn has_room(&self, initiator: &str, isid: [u8; 6], target: Option<&str>) -> bool;
 
     /// Whether there is a session with this TSIH, of this initiator, ISID and target.
     fn has_session(&self, initiator: &str, isid: [u8; 6], target: Option<&str>, tsih: u16) -> bool;

@@ -26,6 +26,8 @@ pub(crate) const TSIH: u16 = 7;
 pub(crate) struct Site {
     pub(crate) admission: Admission,
     pub(crate) discovery: Admission,
+    /// Whether there is a place for a session whose ISID is another than this.
+    pub(crate) only_for: Option<[u8; 6]>,
     /// CHAP name and secret of the initiator.
     pub(crate) initiator: Option<(&'static str, &'static [u8])>,
     /// CHAP name and secret of the target.
@@ -43,6 +45,7 @@ impl Default for Site {
         Self {
             admission: Admission::Open,
             discovery: Admission::Open,
+            only_for: None,
             initiator: None,
             target: None,
             alias: None,
@@ -70,6 +73,10 @@ impl Environment for Site {
             Some(_) if initiator == INITIATOR => self.admission,
             Some(_) => Admission::Forbidden,
         }
+    }
+
+    fn has_room(&self, _: &str, isid: [u8; 6], target: Option<&str>) -> bool {
+        target.is_none() || self.only_for.is_none_or(|only| only == isid)
     }
 
     fn has_session(&self, initiator: &str, _: [u8; 6], target: Option<&str>, tsih: u16) -> bool {

@@ -266,6 +266,9 @@ impl Login {
                 LoginStatus::SessionDoesNotExist
             });
         }
+        if !env.has_room(&names.initiator, request.isid, target) {
+            return Err(LoginStatus::OutOfResources);
+        }
         self.names = Some(names);
         Ok(())
     }

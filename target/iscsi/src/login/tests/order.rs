@@ -95,7 +95,6 @@ fn the_surroundings_refuse() {
         (Admission::NotFound, LoginStatus::NotFound, 0x0203),
         (Admission::Forbidden, LoginStatus::AuthorizationFailure, 0x0202),
         (Admission::Unavailable, LoginStatus::ServiceUnavailable, 0x0301),
-        (Admission::Full, LoginStatus::OutOfResources, 0x0302),
     ];
     for (admission, status, code) in cases {
         let site = || Site { admission, discovery: admission, ..Site::default() };
@@ -103,6 +102,16 @@ fn the_surroundings_refuse() {
         assert_eq!(Talk::new(site()).fail(stay(SECURITY), &discovery("")), status);
         assert_eq!(status.code(), code);
     }
+}
+
+#[test]
+fn a_full_target_has_room_for_whom_it_knows() {
+    let site = || Site { only_for: Some(stay(OPERATIONAL).isid), ..Site::default() };
+    Talk::new(site()).complete(go(OPERATIONAL, FULL), &normal(""));
+    let other = LoginRequest { isid: [0; 6], ..go(OPERATIONAL, FULL) };
+    assert_eq!(Talk::new(site()).fail(other, &normal("")), LoginStatus::OutOfResources);
+    Talk::new(site()).complete(other, &discovery(""));
+    assert_eq!(LoginStatus::OutOfResources.code(), 0x0302);
 }
 
 #[test]
