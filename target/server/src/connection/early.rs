@@ -1,5 +1,7 @@
 //! Units that came before those that they belong behind (RFC 7143 4.2.2.1: commands are delivered in order).
 
+use std::collections::VecDeque;
+
 /// Most bytes that wait.
 const MOST: usize = 1 << 20;
 
@@ -8,6 +10,8 @@ const MOST: usize = 1 << 20;
 pub struct Early {
     units: Vec<(u32, Vec<u8>)>,
     bytes: usize,
+    /// Those whose turn has come.
+    ready: VecDeque<Vec<u8>>,
 }
 
 impl Early {
@@ -21,22 +25,27 @@ impl Early {
         true
     }
 
-    /// The units whose turn has come, in the order in which they came.
-    pub fn turn(&mut self, expected: u32) -> Vec<Vec<u8>> {
-        if self.units.is_empty() {
-            return Vec::new();
+    /// The next unit whose turn has come; those of one command in the order in which they came. Ask again after each: its
+    /// turn may be over and another's begun.
+    #[inline]
+    pub fn turn(&mut self, expected: u32) -> Option<Vec<u8>> {
+        if self.ready.is_empty() && !self.units.is_empty() {
+            self.find_ready(expected);
         }
-        let mut ready = Vec::new();
+        self.ready.pop_front()
+    }
+
+    fn find_ready(&mut self, expected: u32) {
+        let ready = &mut self.ready;
         self.units.retain_mut(|(cmd_sn, unit)| {
             // What an ABORT TASK declared as received never gets its turn.
             let distance = expected.wrapping_sub(*cmd_sn) as i32;
             if distance == 0 {
-                ready.push(std::mem::take(unit));
+                ready.push_back(std::mem::take(unit));
             }
             distance < 0
         });
         self.bytes = self.units.iter().map(|(_, unit)| unit.len()).sum();
-        ready
     }
 }
 
@@ -48,9 +57,14 @@ mod tests {
     fn units_get_their_turn_in_order() {
         let mut early = Early::default();
         assert!(early.keep(5, b"write") && early.keep(6, b"later") && early.keep(5, b"data"));
-        assert!(early.turn(4).is_empty());
-        assert_eq!(early.turn(5), [b"write".to_vec(), b"data".to_vec()]);
-        assert_eq!(early.turn(7), Vec::<Vec<u8>>::new());
+        assert_eq!(early.turn(4), None);
+        assert_eq!(early.turn(5), Some(b"write".to_vec()));
+        // The command was taken, its data follow it.
+        assert_eq!(early.turn(6), Some(b"data".to_vec()));
+        assert_eq!(early.turn(6), Some(b"later".to_vec()));
+        assert_eq!(early.turn(7), None);
+        assert!(early.keep(8, b"aborted"));
+        assert_eq!(early.turn(9), None);
         assert_eq!(early.bytes, 0);
         assert!(!early.keep(9, &vec![0; MOST + 1]));
     }

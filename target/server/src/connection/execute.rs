@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use iesp_iscsi::connection::Command;
-use iesp_iscsi::pdu::TaskAttribute;
 use iesp_iscsi::{CommandFault, Outbox, TaskId};
 use iesp_scsi::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer, TransportFailure};
 
@@ -44,16 +43,10 @@ impl Driver<'_> {
         }
     }
 
-    /// All data of a task have come: it runs when its turn has come (SAM-5 8.9).
+    /// All data of a task have come: it runs when its turn has come.
     #[inline]
     pub(super) fn schedule(&mut self, id: TaskId, immediate: &[u8]) {
-        let attribute = self.slots[id].attribute;
-        let must_wait = match attribute {
-            TaskAttribute::HeadOfQueue => false,
-            TaskAttribute::Ordered => self.slots.active() > 1,
-            _ => !self.dormant.is_empty(),
-        };
-        if must_wait {
+        if !self.slots.may_start(id) {
             self.keep_data(id, immediate);
             self.slots[id].state = State::Dormant;
             self.dormant.push_back(id);
@@ -182,7 +175,8 @@ impl Driver<'_> {
             return;
         }
         // A command's immediate data is at most FirstBurstLength: where the budget is used up it is taken all the same.
-        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| vec![0; immediate.len()]);
+        // (The vector's own length belongs to no class of buffers, so that it is not given back to the budget.)
+        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| vec![0; immediate.len() + 1]);
         buffer[..immediate.len()].copy_from_slice(immediate);
         self.slots[id].data_len = immediate.len();
         self.slots[id].data = Some(buffer);
@@ -276,12 +270,8 @@ impl Driver<'_> {
     }
 
     fn start_dormant(&mut self) {
-        while let Some(&id) = self.dormant.front() {
-            let running = self.slots.active() - self.dormant.len();
-            if self.slots[id].attribute == TaskAttribute::Ordered && running > 0 {
-                return;
-            }
-            self.dormant.pop_front();
+        while let Some(at) = self.dormant.iter().position(|id| self.slots.may_start(*id)) {
+            let Some(id) = self.dormant.remove(at) else { return };
             self.slots[id].state = State::Collecting;
             self.step(id, Outcome::Start, &[]);
         }

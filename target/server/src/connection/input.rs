@@ -32,6 +32,11 @@ impl Placing {
         self.task
     }
 
+    /// The task's buffer.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
     fn rest(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start + self.filled..self.end]
     }
@@ -45,6 +50,12 @@ impl Driver<'_> {
         let next = self.consume(&mut inbox, now);
         self.inbox = inbox;
         next
+    }
+
+    /// RFC 7143 11.14: "the target MUST terminate all pending commands". The answer waits until they are quiet.
+    fn begin_logout(&mut self) {
+        self.logging_out = true;
+        self.abort_all();
     }
 
     /// Receives into the task's buffer where a unit is being placed, else into the inbox.
@@ -80,6 +91,11 @@ impl Driver<'_> {
                     None => continue,
                 }
             }
+            if let Some(unit) = self.early.turn(self.protocol.expected_cmd_sn()) {
+                // It is whole, and there is room for its answer.
+                self.take_unit(&unit, now)?;
+                continue;
+            }
             let pending = inbox.pending();
             let (consumed, joined) = match self.take_unit(pending, now)? {
                 Taken::Unit { consumed, joined } => (consumed, joined),
@@ -96,7 +112,17 @@ impl Driver<'_> {
             if joined {
                 return Ok(Next::Join);
             }
-            for unit in self.early.turn(self.protocol.expected_cmd_sn()) {
+        }
+    }
+
+    /// Units that waited for the one that was just taken, and those that waited for them.
+    fn take_early(&mut self, now: u64) -> Result<(), End> {
+        loop {
+            let units = self.early.turn(self.protocol.expected_cmd_sn());
+            if units.is_empty() {
+                return Ok(());
+            }
+            for unit in units {
                 self.take_unit(&unit, now)?;
             }
         }
@@ -120,7 +146,7 @@ impl Driver<'_> {
             Event::Place { task, offset, len } => self.begin_placing(task, offset as usize, len as usize)?,
             Event::DataFault { task, fault } => self.fail(task, fault),
             Event::TaskManagement(request, named) => self.manage(request, named),
-            Event::Logout => self.logging_out = true,
+            Event::Logout => self.begin_logout(),
             Event::LoggedIn => joined = true,
             Event::Early { cmd_sn } => {
                 if !self.early.keep(cmd_sn, &bytes[..consumed]) {

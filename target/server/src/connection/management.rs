@@ -164,11 +164,13 @@ impl Driver<'_> {
 
     /// Aborts all tasks: the session ends.
     pub(super) fn abort_all(&mut self) {
-        self.placing = None;
+        if let Some(placing) = self.placing.take() {
+            self.buffers.give(placing.into_buffer());
+        }
         self.abort_of(None);
     }
 
-    fn abort_of(&mut self, lun: Option<u16>) {
+    pub(super) fn abort_of(&mut self, lun: Option<u16>) {
         for task in self.slots.of(lun) {
             self.abort(task);
         }

@@ -66,6 +66,10 @@ pub struct Slot {
     pub lun: u16,
     /// Task attribute.
     pub attribute: TaskAttribute,
+    /// Which of the session's commands it is, counted from the first.
+    arrival: u64,
+    /// Its place in the order of arrival.
+    arrival: u64,
     /// Bytes that the initiator expects to receive.
     pub data_in: u32,
     /// Its Data-Out, where that outlives the inbox.
@@ -102,6 +106,9 @@ impl Slot {
 pub struct Slots {
     slots: Vec<Slot>,
     active: usize,
+    /// Ordered tasks among them.
+    ordered: usize,
+    arrivals: u64,
 }
 
 impl Slots {
@@ -113,6 +120,8 @@ impl Slots {
                 task: None,
                 lun: 0,
                 attribute: TaskAttribute::Simple,
+                arrival: 0,
+                arrival: 0,
                 data_in: 0,
                 data: None,
                 data_len: 0,
@@ -120,7 +129,7 @@ impl Slots {
                 aborted: false,
             })
             .collect();
-        Self { slots, active: 0 }
+        Self { slots, active: 0, ordered: 0, arrivals: 0 }
     }
 
     /// Puts a task in its place.
@@ -136,6 +145,12 @@ impl Slots {
         let slot = &mut self.slots[id.index()];
         debug_assert!(slot.state == State::Free);
         self.active += 1;
+        self.ordered += usize::from(attribute == TaskAttribute::Ordered);
+        self.arrivals += 1;
+        slot.arrival = self.arrivals;
+        self.ordered += usize::from(attribute == TaskAttribute::Ordered);
+        self.arrivals += 1;
+        slot.arrival = self.arrivals;
         slot.state = State::Collecting;
         slot.task = task;
         slot.lun = lun;
@@ -149,20 +164,38 @@ impl Slots {
     /// The place is free again; what it held is to be taken out first.
     #[inline]
     pub fn vacate(&mut self, id: TaskId) {
-        self.slots[id.index()].state = State::Free;
+        let slot = &mut self.slots[id.index()];
+        slot.state = State::Free;
         self.active -= 1;
+        self.ordered -= usize::from(slot.attribute == TaskAttribute::Ordered);
+    }
+
+    /// Whether older tasks of the same logical unit are to end first (SAM-5 8.9): an ordered one waits for all of them,
+    /// others for the ordered ones.
+    #[inline]
+    pub fn must_wait(&self, id: TaskId) -> bool {
+        if self.ordered == 0 {
+            return false;
+        }
+        let task = &self.slots[id.index()];
+        let all = match task.attribute {
+            TaskAttribute::HeadOfQueue => return false,
+            TaskAttribute::Ordered => true,
+            _ => false,
+        };
+        let stands_before = |other: &Slot| {
+            other.state != State::Free
+                && other.lun == task.lun
+                && other.arrival < task.arrival
+                && (all || other.attribute == TaskAttribute::Ordered)
+        };
+        self.slots.iter().any(stands_before)
     }
 
     /// Whether no task is there.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.active == 0
-    }
-
-    /// Tasks that are there.
-    #[inline]
-    pub const fn active(&self) -> usize {
-        self.active
     }
 
     /// Whether a disk thread works for one.
@@ -175,11 +208,14 @@ impl Slots {
         self.slots.iter().any(|slot| slot.state != State::Free && slot.aborted)
     }
 
-    /// The tasks that are there, of one logical unit or all.
+    /// The tasks that are there, of one logical unit or all. The youngest first: when all of them are to end, none is begun
+    /// because an older one has ended.
     pub fn of(&self, lun: Option<u16>) -> Vec<TaskId> {
         let here = |slot: &Slot| slot.state != State::Free && lun.is_none_or(|lun| lun == slot.lun);
         let numbers = self.slots.iter().enumerate().filter(|(_, slot)| here(slot));
-        numbers.map(|(number, _)| TaskId(number as u16)).collect()
+        let mut tasks: Vec<_> = numbers.map(|(number, _)| TaskId(number as u16)).collect();
+        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(self[*task].arrival));
+        tasks
     }
 }
 
