@@ -117,7 +117,7 @@ fn hex(reply: &mut Reply<'_>, byte: u8) {
 /// SPC-4 7.8.7.
 fn extended_inquiry_data(unit: &Unit, reply: &mut Reply<'_>) {
     reply.u8(0); // no protection information
-    reply.u8(0x01); // SIMPSUP
+    reply.u8(0x07); // HEADSUP, ORDSUP, SIMPSUP: the driver orders tasks by their attributes
     reply.u8(u8::from(unit.capabilities.volatile_cache)); // V_SUP
     reply.zeros(57);
 }

@@ -147,7 +147,7 @@ impl FileBackend {
         let facts = Facts {
             len,
             read_only: options.read_only,
-            discard_granularity: if options.unmap && !options.read_only { granularity } else { 0 },
+            discard_granularity: if options.unmap { granularity } else { 0 },
             rotational: false,
         };
         Ok(Self {
