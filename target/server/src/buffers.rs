@@ -27,12 +27,14 @@ pub struct Buffers<'a> {
     budget: &'a Budget,
     free: [Vec<Vec<u8>>; CLASSES.len()],
     kept: usize,
+    /// Bytes of the budget that this connection has, in use or not.
+    charged: usize,
 }
 
 impl<'a> Buffers<'a> {
     /// None yet.
     pub const fn new(budget: &'a Budget) -> Self {
-        Self { budget, free: [const { Vec::new() }; CLASSES.len()], kept: 0 }
+        Self { budget, free: [const { Vec::new() }; CLASSES.len()], kept: 0, charged: 0 }
     }
 
     /// A buffer of at least `len` bytes, with any contents; `None` where that is more than there may be.
@@ -44,6 +46,7 @@ impl<'a> Buffers<'a> {
         }
         let size = CLASSES[class];
         self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(size)).ok()?;
+        self.charged += size;
         Some(vec![0; size])
     }
 
@@ -54,19 +57,19 @@ impl<'a> Buffers<'a> {
                 self.kept += buffer.len();
                 self.free[class].push(buffer);
             }
-            Some(_) => self.release(buffer.len()),
+            Some(_) => {
+                self.charged -= buffer.len();
+                self.budget.left.fetch_add(buffer.len(), Ordering::Relaxed);
+            }
             None => {}
         }
-    }
-
-    fn release(&self, len: usize) {
-        self.budget.left.fetch_add(len, Ordering::Relaxed);
     }
 }
 
 impl Drop for Buffers<'_> {
     fn drop(&mut self) {
-        self.release(self.kept);
+        // What a task or a unit on its way still had is gone with the connection.
+        self.budget.left.fetch_add(self.charged, Ordering::Relaxed);
     }
 }
 
@@ -86,6 +89,6 @@ mod tests {
         assert!(buffers.take(65_000).is_some());
         buffers.give(second);
         drop(buffers);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 64 << 10);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 128 << 10);
     }
 }

@@ -46,7 +46,7 @@ impl Driver<'_> {
     /// All data of a task have come: it runs when its turn has come.
     #[inline]
     pub(super) fn schedule(&mut self, id: TaskId, immediate: &[u8]) {
-        if !self.slots.may_start(id) {
+        if self.slots.must_wait(id) {
             self.keep_data(id, immediate);
             self.slots[id].state = State::Dormant;
             self.dormant.push_back(id);
@@ -270,7 +270,7 @@ impl Driver<'_> {
     }
 
     fn start_dormant(&mut self) {
-        while let Some(at) = self.dormant.iter().position(|id| self.slots.may_start(*id)) {
+        while let Some(at) = self.dormant.iter().position(|id| !self.slots.must_wait(*id)) {
             let Some(id) = self.dormant.remove(at) else { return };
             self.slots[id].state = State::Collecting;
             self.step(id, Outcome::Start, &[]);

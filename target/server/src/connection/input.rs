@@ -115,19 +115,6 @@ impl Driver<'_> {
         }
     }
 
-    /// Units that waited for the one that was just taken, and those that waited for them.
-    fn take_early(&mut self, now: u64) -> Result<(), End> {
-        loop {
-            let units = self.early.turn(self.protocol.expected_cmd_sn());
-            if units.is_empty() {
-                return Ok(());
-            }
-            for unit in units {
-                self.take_unit(&unit, now)?;
-            }
-        }
-    }
-
     fn take_unit(&mut self, bytes: &[u8], now: u64) -> Result<Taken, End> {
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let mut door = Door::new(self.target, self.local);

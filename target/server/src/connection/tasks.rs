@@ -68,8 +68,6 @@ pub struct Slot {
     pub attribute: TaskAttribute,
     /// Which of the session's commands it is, counted from the first.
     arrival: u64,
-    /// Its place in the order of arrival.
-    arrival: u64,
     /// Bytes that the initiator expects to receive.
     pub data_in: u32,
     /// Its Data-Out, where that outlives the inbox.
@@ -121,7 +119,6 @@ impl Slots {
                 lun: 0,
                 attribute: TaskAttribute::Simple,
                 arrival: 0,
-                arrival: 0,
                 data_in: 0,
                 data: None,
                 data_len: 0,
@@ -145,9 +142,6 @@ impl Slots {
         let slot = &mut self.slots[id.index()];
         debug_assert!(slot.state == State::Free);
         self.active += 1;
-        self.ordered += usize::from(attribute == TaskAttribute::Ordered);
-        self.arrivals += 1;
-        slot.arrival = self.arrivals;
         self.ordered += usize::from(attribute == TaskAttribute::Ordered);
         self.arrivals += 1;
         slot.arrival = self.arrivals;
