@@ -92,8 +92,9 @@ pub fn judge_overall(config: &Config, tests: &[String], seen: &[Seen<'_>]) -> Ov
         let rules = skips.iter().map(|one| config.skips.iter().find(|rule| rule.covers(one.test, one.disk)));
         let features: BTreeSet<Option<&String>> =
             rules.map(|rule| rule.and_then(|rule| rule.feature.as_ref())).collect();
-        if features.contains(&None) {
-            overall.problems.push(format!("{test} is skipped on every disk, but not everywhere for want of a feature"));
+        // The disks that are not the ones for this test say so; the one that is has to miss a feature.
+        if !skips.is_empty() && features.iter().all(Option::is_none) {
+            overall.problems.push(format!("{test} is skipped on every disk, and on none for want of a feature"));
         }
         for feature in features.into_iter().flatten() {
             overall.missing.entry(feature.clone()).or_default().push(test.clone());
@@ -247,6 +248,10 @@ mod tests {
         let result = overall(&good);
         assert_eq!(result.problems, Vec::<String>::new());
         assert_eq!(result.missing["orwrite"], ["SCSI.OrWrite.Simple"]);
+
+        let mut mixed = good.clone();
+        mixed[1].2 = Outcome::Passed;
+        assert_eq!(overall(&mixed).missing.len(), 0);
 
         let mut worse = good.clone();
         worse[3].2 = skipped("Logical unit is not write-protected.");

@@ -62,6 +62,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 const KERNEL: &str = "vmlinuz";
 const INITRAMFS: &str = "initramfs.cpio";
+/// To be changed along with the way in which an image is made of a recipe.
+const LAYOUT: &str = "1";
 
 /// The guest from the cache folder; made first when there is none for this recipe and these versions of its packages.
 ///
@@ -164,16 +166,15 @@ fn select(recipe: &Recipe, all: &Tree) -> Result<Tree> {
 /// Names the folder of an image: by the recipe and by the packages' checksums.
 fn key(recipe: &str, packages: &[Package]) -> String {
     let mut hash = Sha256::new();
+    hash.update(LAYOUT);
     hash.update(recipe);
     packages.iter().for_each(|package| hash.update(format!("\n{} {}", package.file, package.checksum)));
     hex(&hash.finalize()).chars().take(16).collect()
 }
 
 fn checksum(file: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    std::io::copy(&mut input, &mut hash)?;
-    Ok(hex(&hash.finalize()))
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(hex(&Sha256::digest(bytes)))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -196,9 +197,9 @@ mod tests {
     #[test]
     fn another_recipe_or_version_is_another_image() {
         let package = |checksum: &str| Package { file: "a_1_amd64.deb".into(), checksum: checksum.into() };
-        let one = key("layout = 1", &[package("SHA256:1")]);
+        let one = key("kernel = 1", &[package("SHA256:1")]);
         assert_eq!(one.len(), 16);
-        assert_ne!(one, key("layout = 2", &[package("SHA256:1")]));
-        assert_ne!(one, key("layout = 1", &[package("SHA256:2")]));
+        assert_ne!(one, key("kernel = 2", &[package("SHA256:1")]));
+        assert_ne!(one, key("kernel = 1", &[package("SHA256:2")]));
     }
 }

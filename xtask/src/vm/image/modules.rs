@@ -43,7 +43,8 @@ pub fn take_modules(into: &mut Tree, from: &Tree, wanted: &[String]) -> Result<(
     };
     let (mut dependencies, mut aliases) = (String::new(), String::new());
     for (name, about) in &taken {
-        let depends: String = all_dependencies(&taken, name).iter().map(|name| format!(" {}", relative(name))).collect();
+        let depends: String =
+            all_dependencies(&taken, name).iter().map(|name| format!(" {}", relative(name))).collect();
         dependencies += &format!("{}:{depends}\n", relative(name));
         about.aliases.iter().for_each(|alias| aliases += &format!("alias {alias} {name}\n"));
     }

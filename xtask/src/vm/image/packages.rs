@@ -61,8 +61,9 @@ pub fn fetch(packages: &[Package], folder: &Path) -> Result<Vec<PathBuf>> {
         output(&mut command)?;
         for package in missing {
             let from = partial.path().join(&package.file);
-            std::fs::rename(&from, folder.join(&package.file))
-                .with_context(|| format!("apt did not fetch {}; its lists may be old: `apt-get update`", package.file))?;
+            std::fs::rename(&from, folder.join(&package.file)).with_context(|| {
+                format!("apt did not fetch {}; its lists may be old: `apt-get update`", package.file)
+            })?;
         }
     }
     Ok(packages.iter().map(|package| folder.join(&package.file)).collect())
@@ -109,7 +110,8 @@ mod tests {
 
     #[test]
     fn addresses_name_file_and_checksum() {
-        let text = "'http://d/pool/u/udev/udev_252_amd64.deb' udev_252%2b1_amd64.deb 1720824 SHA256:ab12\nW: a warning\n";
+        let text =
+            "'http://d/pool/u/udev/udev_252_amd64.deb' udev_252%2b1_amd64.deb 1720824 SHA256:ab12\nW: a warning\n";
         let expected = Package { file: "udev_252%2b1_amd64.deb".into(), checksum: "SHA256:ab12".into() };
         assert_eq!(parse_uris(text).unwrap(), [expected]);
         assert_eq!(name("libstdc++6_12.2.0-14_amd64.deb"), "libstdc++6");

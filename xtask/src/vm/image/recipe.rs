@@ -7,8 +7,6 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Raised when the way in which an image is made changes.
-    pub layout: u32,
     /// The package that depends on the newest kernel.
     pub kernel: String,
     /// All other packages.
