@@ -50,8 +50,6 @@ pub(crate) struct Limits {
     pub compare_and_write: u8,
     /// MAXIMUM WRITE SAME LENGTH.
     pub write_same: u64,
-    /// WSNZ: WRITE SAME of 0 blocks is refused rather than taken as "to the end".
-    pub write_same_non_zero: bool,
     /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT; 0 = UNMAP isn't there.
     pub unmap_descriptors: u32,
 }
@@ -71,8 +69,6 @@ impl Limits {
             // Its Data-Out Buffer carries each block twice.
             compare_and_write: u8::try_from(transfer / 2).unwrap_or(u8::MAX),
             write_same: WRITE_SAME_BLOCKS,
-            // With UNMAP such a command throws away all that lies behind its LBA: no slip should do that.
-            write_same_non_zero: capabilities.unmap.is_some(),
             unmap_descriptors: if capabilities.unmap.is_some() { UNMAP_DESCRIPTORS } else { 0 },
         }
     }

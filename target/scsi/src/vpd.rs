@@ -125,7 +125,7 @@ fn extended_inquiry_data(unit: &Unit, reply: &mut Reply<'_>) {
 /// SBC-3 6.5.3.
 fn block_limits(unit: &Unit, reply: &mut Reply<'_>) {
     let (capabilities, limits) = (&unit.capabilities, &unit.limits);
-    reply.u8(u8::from(limits.write_same_non_zero));
+    reply.u8(0); // WSNZ: WRITE SAME of 0 blocks reaches to the end
     reply.u8(limits.compare_and_write);
     reply.u16(1u16.checked_shl(capabilities.physical_block_exponent.into()).unwrap_or(0));
     reply.u32(limits.transfer);

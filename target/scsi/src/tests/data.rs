@@ -285,10 +285,12 @@ fn write_same_of_zeros_zeroes() {
 }
 
 #[test]
-fn write_same_of_no_blocks_is_what_wsnz_says() {
+fn write_same_of_no_blocks_reaches_to_the_end() {
     let mut thin = Disk::plain();
-    assert_eq!(thin.run(&sixteen(0x93, 0, 3, 0), &[0; 512]).code(), INVALID_FIELD);
-    assert_eq!(thin.run(&ten(0x41, 0, 3, 0), &[0; 512]).code(), INVALID_FIELD);
+    thin.run(&ten(0x41, 8, 9_000, 0), &[0xff; 512]).good();
+    assert_eq!(thin.steps, [Step::Zero { lba: 9_000, blocks: 1_000, unmap: true }]);
+    thin.run(&ten(0x41, 8, 9_999, 1), &[0xff; 512]).good();
+    assert_eq!(thin.steps.last(), Some(&Step::WriteScratch { lba: 9_999, blocks: 1, fua: false }));
 
     let mut thick = Disk::new(Capabilities { unmap: None, ..capabilities() });
     thick.run(&sixteen(0x93, 0, 9_000, 0), &[0; 512]).good();

@@ -95,7 +95,7 @@ fn the_longest_name_fits() {
 #[test]
 fn block_pages_tell_the_limits() {
     let mut disk = Disk::plain();
-    let mut limits = vec![0x00, 0xb0, 0x00, 0x3c, 0x01, 255, 0, 8, 0, 0, 4, 0, 0, 0, 0, 128, 0, 0, 0, 0];
+    let mut limits = vec![0x00, 0xb0, 0x00, 0x3c, 0x00, 255, 0, 8, 0, 0, 4, 0, 0, 0, 0, 128, 0, 0, 0, 0];
     limits.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 255, 0, 0, 0, 8, 0x80, 0, 0, 0]);
     limits.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0x80, 0]);
     limits.extend_from_slice(&[0; 20]);

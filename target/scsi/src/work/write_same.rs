@@ -13,8 +13,8 @@ pub(crate) struct WriteSame {
     lba: u64,
     blocks: u64,
     unmap: bool,
-    /// No block comes: it is zeros.
-    no_data: bool,
+    /// Zeros are written, whatever block comes.
+    zeros: bool,
     /// Blocks of the pattern in the scratch buffer.
     filled: u64,
     flushing: bool,
@@ -27,7 +27,7 @@ impl WriteSame {
         }
         if outcome == Outcome::Start {
             let size = context.block_size();
-            let block = if self.no_data {
+            let block = if self.zeros {
                 &[]
             } else {
                 context.buffers.data_out.get(..size).ok_or(Sense::INVALID_FIELD_IN_CDB)?
@@ -84,11 +84,11 @@ impl Plan {
             return Err(refuse_write(unit, Sense::cdb(1, 3)));
         }
         let no_data = cdb[0] == 0x93 && cdb[1] & 0x01 != 0;
-        // SBC-3 5.42: 0 blocks reach to the end (if that isn't too many), or are refused: WSNZ tells.
+        // SBC-3 5.42: 0 blocks reach to the end (if that isn't too many): WSNZ is 0.
         let (lba, blocks) = blocks_to_end(unit, cdb)?;
-        if unit.limits.write_same_non_zero && cdb::range(cdb).1 == 0 {
-            return Err(Sense::cdb(length_field(cdb[0]), 7));
-        }
+        // "Give back all from here to the end" has no use for a block: Linux's targets and initiators send and ignore any,
+        // and libiscsi's test sends one that is not zeros. With a number of blocks the block counts.
+        let to_the_end = cdb::range(cdb).1 == 0;
         if blocks > unit.limits.write_same {
             return Err(Sense::cdb(length_field(cdb[0]), 7));
         }
@@ -97,7 +97,14 @@ impl Plan {
         if !no_data && transfer.data_out != data_out {
             return Err(refuse_write(unit, Sense::INVALID_FIELD_IN_CDB));
         }
-        let work = Work::WriteSame(WriteSame { lba, blocks, unmap, no_data, filled: 0, flushing: false });
+        let work = Work::WriteSame(WriteSame {
+            lba,
+            blocks,
+            unmap,
+            zeros: no_data || unmap && to_the_end,
+            filled: 0,
+            flushing: false,
+        });
         Ok(Self { work, hold: Hold::shared(lba, blocks), data_out, data_in: 0 })
     }
 }
