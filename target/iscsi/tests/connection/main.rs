@@ -1,0 +1,16 @@
+//! An initiator and a connection joined in memory, in virtual time: what RFC 7143 demands of a target, rule by rule.
+
+#[path = "../initiator/mod.rs"]
+mod initiator;
+mod pair;
+
+// mod anything;
+// mod control;
+mod data_in;
+// mod data_out;
+// mod digests;
+// mod discovery;
+// mod management;
+mod numbers;
+// mod rejects;
+// mod unsolicited;
