@@ -1,6 +1,5 @@
 //! io_uring: many requests in flight on a file or a block device, from one thread.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -17,7 +16,9 @@ pub struct Uring {
     ring: IoUring,
     in_flight: usize,
     buffers: Vec<Buffer>,
-    device: Arc<FileDevice>,
+    /// The file stays open as long as the ring.
+    _device: Arc<FileDevice>,
+    flags: squeue::Flags,
 }
 
 impl Uring {
@@ -30,8 +31,11 @@ impl Uring {
         let mut builder = IoUring::builder();
         builder.setup_single_issuer();
         let ring = builder.build(entries).or_else(|_| IoUring::new(entries))?;
-        ring.submitter().register_files(&[file(&device).as_raw_fd()])?;
-        Ok(Self { ring, in_flight: 0, buffers: buffers(block, depth), device })
+        ring.submitter().register_files(&[device.file().as_raw_fd()])?;
+        // Where the file cannot be read without waiting, the kernel's own threads do it: better at once than after
+        // a try that is in vain (tmpfs).
+        let flags = if can_try(&device) { squeue::Flags::empty() } else { squeue::Flags::ASYNC };
+        Ok(Self { ring, in_flight: 0, buffers: buffers(block, depth), _device: device, flags })
     }
 
     /// The outcome of a completion: all of the block, or an error.
@@ -50,8 +54,12 @@ impl Uring {
     }
 }
 
-fn file(device: &FileDevice) -> &File {
-    device.file()
+/// Whether the file takes requests that must not wait.
+fn can_try(device: &FileDevice) -> bool {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut buffer = Buffer::new(4096);
+    let parts = &mut [io::IoSliceMut::new(&mut buffer)];
+    !matches!(preadv2(device.file(), parts, 0, ReadWriteFlags::NOWAIT), Err(Errno::OPNOTSUPP))
 }
 
 impl Queue for Uring {
@@ -64,7 +72,7 @@ impl Queue for Uring {
         } else {
             opcode::Read::new(fd, buffer.as_mut_ptr(), len).offset(request.offset).build()
         };
-        let entry = entry.user_data(request.slot as u64);
+        let entry = entry.flags(self.flags).user_data(request.slot as u64);
         // SAFETY: the buffer stays where it is until `Drop` has seen all that is in flight, and the load does not use
         // a slot again before its completion, so nobody else touches it.
         unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
@@ -96,6 +104,5 @@ impl Drop for Uring {
                 return;
             }
         }
-        let _ = &self.device;
     }
 }
