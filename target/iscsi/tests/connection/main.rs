@@ -4,13 +4,13 @@
 mod initiator;
 mod pair;
 
-// mod anything;
-// mod control;
+mod anything;
+mod control;
 mod data_in;
-// mod data_out;
-// mod digests;
-// mod discovery;
-// mod management;
+mod data_out;
+mod digests;
+mod discovery;
+mod management;
 mod numbers;
-// mod rejects;
-// mod unsolicited;
+mod rejects;
+mod unsolicited;

@@ -216,7 +216,7 @@ impl Initiator {
             if self.max_cmd_sn == 0 && matches!(answer, Answer::Login(..)) {
                 // The first answer of all.
                 self.exp_stat_sn = stat_sn;
-                self.max_cmd_sn = numbers.max_cmd_sn;
+                (self.exp_cmd_sn, self.max_cmd_sn) = (numbers.exp_cmd_sn, numbers.max_cmd_sn);
             }
             assert_eq!(stat_sn, self.exp_stat_sn, "StatSN of {answer:?}");
             self.exp_stat_sn = stat_sn.wrapping_add(u32::from(uses_up));
