@@ -40,7 +40,7 @@ use tasks::{Slots, Workspace};
 pub const TASKS: usize = 136;
 
 /// Answers are sent when about this many bytes wait, or when no more commands do.
-const OUTGOING: usize = (512 << 10) + 4096;
+const OUTGOING: usize = (2 << 20) + 4096;
 
 /// What must be free behind these before a command is taken: the answers of all tasks that may end before the next
 /// send, but for what reads send; with digests, in the smallest segments. It is not touched in the usual case.
