@@ -67,9 +67,10 @@ pub struct Step {
     pub minutes: u64,
 }
 
-/// The file name of the conformance report, and of the clients' one.
+/// The file names of the reports that steps write.
 const CONFORMANCE_JSON: &str = "conformance.json";
 const CLIENTS_JSON: &str = "clients.json";
+const BENCH_JSON: &str = "bench.json";
 
 /// All steps in their order. `reports` is the folder for machine-readable reports.
 pub fn steps(reports: &Path) -> Vec<Step> {
@@ -121,6 +122,13 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             vec![CargoCommand::new("xtask clients").file("--json", &reports.join(CLIENTS_JSON))],
             Count::Clients(CLIENTS_JSON),
             15,
+        ),
+        step(
+            "bench",
+            "the measurements run; their ratios are only told",
+            vec![CargoCommand::new("xtask bench --quick").file("--json", &reports.join(BENCH_JSON))],
+            Count::Whole,
+            10,
         ),
     ]
 }

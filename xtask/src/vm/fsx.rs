@@ -56,12 +56,13 @@ const AROUND: Duration = Duration::from_secs(360);
 pub fn run(args: &Args) -> Result<()> {
     let load = load_time(args.minutes)?;
     let logs = session::log_folder("fsx")?;
+    let programs = vec![programs::fsx()?, programs::verifier()?];
     let target = Target::start(&programs::iesp()?, &logs, &[])?;
     let mut checks = Checks::new("fsx");
     let run = Run {
         script: "fsx.sh",
         ports: target.ports(),
-        programs: vec![programs::fsx()?, programs::verifier()?],
+        programs,
         variables: vec![
             ("FS", args.fs.name().to_owned()),
             ("SEED", args.seed.to_string()),

@@ -52,16 +52,6 @@ impl Target {
         self.ports
     }
 
-    /// The target's process id.
-    pub fn id(&self) -> Option<u32> {
-        self.served.as_ref().map(Served::id)
-    }
-
-    /// Kills it as a crash does.
-    pub fn kill(&mut self) {
-        self.served = None;
-    }
-
     /// Starts it again, on the same disks and ports.
     ///
     /// # Errors
