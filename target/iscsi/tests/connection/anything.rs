@@ -91,7 +91,7 @@ impl Driver {
         self.input.drain(..consumed);
         let expected = self.target.expected_cmd_sn();
         self.ready.extend(self.early.extract_if(.., |(cmd_sn, _)| *cmd_sn == expected).map(|(_, unit)| unit));
-        consumed > 0
+        consumed > 0 || !self.ready.is_empty()
     }
 
     /// How many bytes were taken.
