@@ -81,6 +81,11 @@ impl Driver {
             }
             return true;
         }
+        if self.ready.is_empty() {
+            let expected = self.target.expected_cmd_sn();
+            let ready = self.early.extract_if(.., |(cmd_sn, _)| *cmd_sn == expected);
+            self.ready.extend(ready.map(|(_, unit)| unit));
+        }
         if let Some(unit) = (!self.ready.is_empty()).then(|| self.ready.remove(0)) {
             self.take(&unit, out);
             return true;
@@ -89,9 +94,7 @@ impl Driver {
         let consumed = self.take(&input, out);
         self.input = input;
         self.input.drain(..consumed);
-        let expected = self.target.expected_cmd_sn();
-        self.ready.extend(self.early.extract_if(.., |(cmd_sn, _)| *cmd_sn == expected).map(|(_, unit)| unit));
-        consumed > 0 || !self.ready.is_empty()
+        consumed > 0
     }
 
     /// How many bytes were taken.
