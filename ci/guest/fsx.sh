@@ -20,7 +20,7 @@ judge_load
 step "both paths carried it"
 for disk in $(disks_of 0) $(disks_of 1); do
     grown=$(($(completed "$disk") - $(cat "/tmp/before.$disk")))
-    note "$disk: $grown commands, of them $(discards "$disk") discards and $(flushes "$disk") flushes since its start"
+    note "$disk: $grown commands, and $(discards "$disk") discards since its start"
     [ "$grown" -gt 50 ] || fail "$disk carried only $grown commands"
 done
 for lun in 0 1; do
@@ -28,7 +28,9 @@ for lun in 0 1; do
     for disk in $(disks_of "$lun"); do
         total=$((total + $(discards "$disk")))
     done
+    note "LUN $lun: $total discards, $(flushes "$lun") flushes"
     [ "$total" -gt 0 ] || fail "nothing was discarded on LUN $lun"
+    [ "$(flushes "$lun")" -gt 0 ] || fail "nothing was flushed on LUN $lun"
 done
 
 step "unmount and check the file system"

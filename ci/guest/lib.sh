@@ -124,4 +124,5 @@ map_of() { echo "/dev/mapper/$(wwid_of "$1")"; }
 # Reads and writes that a disk has completed, and discards.
 completed() { awk '{ print $1 + $5 + $12 }' "/sys/block/$1/stat"; }
 discards() { awk '{ print $12 }' "/sys/block/$1/stat"; }
-flushes() { awk '{ print $16 }' "/sys/block/$1/stat"; }
+# A disk's own count of flushes leaves out what multipath sends it; the map's does not.
+flushes() { awk '{ print $16 }' "/sys/block/$(basename "$(readlink -f "$(map_of "$1")")")/stat"; }

@@ -27,13 +27,13 @@ check_file_system() {
 file_exerciser() {
     seed=$2
     while [ "$(seconds)" -lt "$3" ]; do
-        /vm/bin/fsx -q -f /vm/fsx.toml -S "$seed" -N 1000 -P /tmp "/mnt/$1" >"/tmp/$1.log" 2>&1 || {
+        /vm/bin/fsx -q -f /vm/fsx.toml -S "$seed" -N 250 -P /tmp "/mnt/$1" >"/tmp/$1.log" 2>&1 || {
             echo "failed with seed $seed" >"/tmp/$1.result"
             return
         }
         seed=$((seed + 1))
     done
-    echo "passed: $((seed - $2)) rounds of 1000 operations, seeds from $2" >"/tmp/$1.result"
+    echo "passed: $((seed - $2)) rounds of 250 operations, seeds from $2" >"/tmp/$1.result"
 }
 
 # verifier NAME SEED SECONDS

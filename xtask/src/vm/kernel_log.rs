@@ -43,18 +43,13 @@ const HARMLESS: &[&str] = &[
 
 /// What the kernel complained of, each line as it stands, without those that contain one of `expected`.
 pub fn complaints(lines: &[String], expected: &[&str]) -> Vec<String> {
-    let is_complaint = |index: usize, line: &str| {
-        // A warning's reason stands in the line before or in the line itself.
-        let around = [index.checked_sub(1).and_then(|before| lines.get(before)), lines.get(index)];
-        let harmless = around.iter().flatten().any(|line| HARMLESS.iter().any(|text| line.contains(text)));
-        COMPLAINTS.iter().any(|text| line.contains(text))
-            && !harmless
-            && !expected.iter().any(|text| line.contains(text))
+    let is_complaint = |line: &str| {
+        let holds = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
+        holds(COMPLAINTS) && !holds(HARMLESS) && !holds(expected)
     };
     // Only what the kernel says: `[   12.345678] …`; a program's output is judged by the script.
     let from_kernel = |line: &str| line.trim_start_matches('<').trim_start().starts_with('[');
-    let all = lines.iter().enumerate();
-    all.filter(|(index, line)| from_kernel(line) && is_complaint(*index, line)).map(|(_, line)| line.clone()).collect()
+    lines.iter().filter(|line| from_kernel(line) && is_complaint(line)).cloned().collect()
 }
 
 #[cfg(test)]
