@@ -347,7 +347,7 @@ impl Environment for Door<'_> {
         getrandom::fill(bytes).expect("the system has a random source");
     }
 
-    fn admit(&self, initiator: &str, target: Option<&str>) -> Admission {
+    fn admit(&self, _initiator: &str, target: Option<&str>) -> Admission {
         if !self.knows(target) {
             Admission::NotFound
         } else if self.target.access.user.is_some() {

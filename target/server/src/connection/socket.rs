@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Most bytes that one system call fetches where no large unit is on its way: what is behind a large unit's header
-/// is fetched up to the unit's end, so that nothing has to be moved afterwards.
-const FETCH: usize = 64 << 10;
+/// What one system call may fetch, beside what is there: many small units, or several large ones. Calls and wake-ups cost
+/// more than the caches that a larger buffer misses.
+const FETCH: usize = 2 << 20;
 
 /// Bytes that came.
 #[derive(Debug)]
@@ -48,15 +48,12 @@ impl Inbox {
 
     /// Fetches more; `need` bytes are wanted in all. Ready with 0 at the end of the stream.
     pub fn poll_fetch(&mut self, stream: &mut TcpStream, need: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let have = self.end - self.start;
-        let missing = need.saturating_sub(have);
-        if self.start + need.max(have + FETCH.min(self.bytes.len() - need)) > self.bytes.len() {
+        // A unit that reaches beyond the end of the room is moved to its front: seldom, as the room is mostly emptied first.
+        if self.start + need > self.bytes.len() {
             self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, have);
+            (self.start, self.end) = (0, self.end - self.start);
         }
-        let room = if need > FETCH / 4 { missing } else { FETCH };
-        let end = (self.end + room.max(missing)).min(self.bytes.len());
-        let mut buffer = ReadBuf::new(&mut self.bytes[self.end..end]);
+        let mut buffer = ReadBuf::new(&mut self.bytes[self.end..]);
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
         let fetched = buffer.filled().len();
         self.end += fetched;
