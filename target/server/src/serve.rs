@@ -26,6 +26,9 @@ const DISK_THREADS: usize = 8;
 /// Memory for payloads of all connections together.
 const PAYLOADS: usize = 1 << 30;
 
+/// Connections that there may be at a time, logged in or not.
+const CONNECTIONS: usize = 512;
+
 /// How long connections have to end at a stop.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -82,7 +85,7 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Resul
         let accepting: Vec<_> = listeners
             .map_err(cannot)?
             .into_iter()
-            .map(|listener| tokio::spawn(accept(listener, Arc::clone(&mails))))
+            .map(|listener| tokio::spawn(accept(listener, Arc::clone(&mails), Arc::clone(&target))))
             .collect();
         announce(&target, &disks);
         life::detach();
@@ -109,10 +112,13 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Resul
     flush(&target)
 }
 
-async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<(StdStream, SocketAddr)>]>) {
+async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<(StdStream, SocketAddr)>]>, target: Arc<Target>) {
     let mut turn = 0;
     loop {
         match listener.accept().await {
+            Ok((_, peer)) if target.connections() >= CONNECTIONS => {
+                tracing::warn!(%peer, "refused: {CONNECTIONS} connections are the most");
+            }
             Ok((stream, peer)) => {
                 // Small answers must not wait for more to come.
                 let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
