@@ -123,6 +123,13 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<DiskConfig>, Failure> {
         trim_level: cli.trim_level,
         uuid: cli.uuid,
     };
+    if let Some(create) = cli.create
+        && create % u64::from(block_size) != 0
+    {
+        return Err(Failure::usage(format!(
+            "--create {create} is no multiple of the block size of {block_size} bytes"
+        )));
+    }
     if demo && cli.backend == BackendKind::File {
         let create = cli.create.unwrap_or(DEMO_SIZE);
         return Ok(vec![disk(Source::Path(data_folder()?.join("disk.img")), Some(create))]);
@@ -135,13 +142,6 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<DiskConfig>, Failure> {
     }
     if cli.devices.len() > LUNS {
         return Err(Failure::usage(format!("{} disks are too many: {LUNS} is the most", cli.devices.len())));
-    }
-    if let Some(create) = cli.create
-        && create % u64::from(block_size) != 0
-    {
-        return Err(Failure::usage(format!(
-            "--create {create} is no multiple of the block size of {block_size} bytes"
-        )));
     }
     let source = |device: &String| match cli.backend {
         BackendKind::File => Ok(Source::Path(PathBuf::from(device))),

@@ -9,6 +9,10 @@ use super::tasks::State;
 use crate::messages::Receipt;
 use crate::target::lun_number;
 
+/// Most functions that wait at a time. They are no tasks, so that the command window bounds none that is immediate; and all
+/// of them may be answered at once.
+const PENDING: usize = 64;
+
 /// What is to be done once all is quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -41,6 +45,9 @@ pub struct Management {
 impl Driver<'_> {
     /// A task management function came.
     pub(super) fn manage(&mut self, request: TaskRequest, named: Option<TaskId>) {
+        if self.management.pending.len() >= PENDING {
+            return self.answer(&request, TaskResult::Rejected);
+        }
         let number = lun_number(request.lun).filter(|number| self.target.lun(*number).is_some());
         match request.function {
             TaskFunction::AbortTask => match named {

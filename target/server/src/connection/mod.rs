@@ -260,7 +260,12 @@ impl<'t> Driver<'t> {
             match message {
                 Message::Close(_) | Message::Abort { .. } | Message::Quiet { .. } => self.receive(message),
                 // These may have more to send than there is room for.
-                Message::Served { .. } | Message::Wake { .. } | Message::Shutdown => self.deferred.push_back(message),
+                Message::Served { .. } | Message::Wake { .. } => self.deferred.push_back(message),
+                Message::Shutdown => {
+                    // The time for a logout runs also for a peer that cannot be asked for it.
+                    self.end_after(LOGOUT_LIMIT);
+                    self.deferred.push_back(message);
+                }
             }
         }
         if self.ending.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
@@ -344,9 +349,14 @@ impl<'t> Driver<'t> {
             self.protocol.notify(event, &mut out);
             self.outgoing.len = out.len();
         }
+        self.end_after(LOGOUT_LIMIT);
+    }
+
+    /// Ends the connection in so many seconds.
+    fn end_after(&self, seconds: u16) {
         let mail = self.mail.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(LOGOUT_LIMIT.into())).await;
+            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
             // The connection may have ended by a logout meanwhile.
             let _ = mail.send(Message::Close("the target stops"));
         });

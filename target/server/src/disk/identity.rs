@@ -13,9 +13,11 @@ use crate::failure::Failure;
 /// The UUID of the disk at `path`: kept in `PATH.uuid`; for a block device in the data folder of the system, by the
 /// device's own name there is for it.
 ///
+/// A file that had to be made for it is added to `made`.
+///
 /// # Errors
 /// What keeps it from being read or written, and what to do.
-pub fn of(path: &Path) -> Result<Uuid, Failure> {
+pub fn of(path: &Path, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
     let beside = place(path);
     match std::fs::read_to_string(&beside) {
         Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| {
@@ -24,7 +26,11 @@ pub fn of(path: &Path) -> Result<Uuid, Failure> {
                 beside.display()
             ))
         }),
-        Err(error) if error.kind() == ErrorKind::NotFound => keep_new(&beside),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let uuid = keep_new(&beside)?;
+            made.push(beside);
+            Ok(uuid)
+        }
         Err(error) => Err(Failure::runtime(format!("{} cannot be read: {error}", beside.display()))),
     }
 }
@@ -81,9 +87,11 @@ mod tests {
     fn fault_11_each_disk_has_its_own_and_keeps_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let (one, two) = (folder.path().join("one.img"), folder.path().join("two.img"));
-        let first = of(&one).expect("an identity");
-        assert_ne!(first, of(&two).expect("an identity"));
-        assert_eq!(first, of(&one).expect("the same"));
+        let mut made = Vec::new();
+        let first = of(&one, &mut made).expect("an identity");
+        assert_ne!(first, of(&two, &mut made).expect("an identity"));
+        assert_eq!(first, of(&one, &mut made).expect("the same"));
+        assert_eq!(made, [place(&one), place(&two)]);
     }
 
     #[test]
@@ -91,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("disk.img");
         std::fs::write(place(&image), "nonsense").expect("written");
-        let message = of(&image).expect_err("spoilt").to_string();
+        let message = of(&image, &mut Vec::new()).expect_err("spoilt").to_string();
         assert!(message.contains("disk.img.uuid") && message.contains("remove"), "{message}");
         assert_eq!(std::fs::read_to_string(place(&image)).expect("there"), "nonsense");
     }

@@ -32,13 +32,13 @@ pub fn open_all(disks: &[DiskConfig], target_name: &str) -> Result<Vec<Lun>, Fai
         }
     }
     let luns = disks.iter().zip(backends.into_iter().flatten()).enumerate();
-    let luns = luns.map(|(number, (disk, backend))| lun(number as u16, disk, backend, target_name));
+    let luns = luns.map(|(number, (disk, backend))| lun(number as u16, disk, backend, target_name, &mut made));
     let luns = luns.collect::<Result<_, _>>()?;
     made.keep();
     Ok(luns)
 }
 
-/// Images that were made, and are removed again unless all went well.
+/// Images and identities that were made, and are removed again unless all went well.
 #[derive(Default)]
 struct Made(Vec<std::path::PathBuf>);
 
@@ -101,11 +101,17 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
     FileBackend::open(path, &options(disk)).map_err(|error| failure(disk, &error))
 }
 
-fn lun(number: u16, disk: &DiskConfig, backend: FileBackend, target_name: &str) -> Result<Lun, Failure> {
+fn lun(
+    number: u16,
+    disk: &DiskConfig,
+    backend: FileBackend,
+    target_name: &str,
+    made: &mut Made,
+) -> Result<Lun, Failure> {
     let uuid = match (&disk.source, disk.uuid) {
         (_, Some(uuid)) => uuid,
         (Source::Ram(_), None) => uuid::Uuid::new_v4(),
-        (Source::Path(path), None) => identity::of(path)?,
+        (Source::Path(path), None) => identity::of(path, &mut made.0)?,
     };
     let identity = Identity::new(*uuid.as_bytes(), target_name, PORTAL_GROUP, number)
         .map_err(|error| Failure::runtime(format!("LUN {number} cannot have an identity: {error:?}")))?;
