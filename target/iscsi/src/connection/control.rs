@@ -5,8 +5,8 @@ use crate::discovery::Nexus;
 use crate::login::{Environment, Progress};
 use crate::outbox::{Digests, Outbox};
 use crate::pdu::{
-    Bhs, LoginRequest, LoginResponse, LoginStatus, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, Numbers,
-    Opcode, RESERVED_TAG, RejectReason, Stage, TextRequest,
+    Bhs, LoginRequest, LoginResponse, LoginStatus, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, Opcode,
+    RESERVED_TAG, RejectReason, TextRequest,
 };
 
 impl<const TASKS: usize> Connection<TASKS> {
@@ -65,19 +65,7 @@ impl<const TASKS: usize> Connection<TASKS> {
         let is_login = bhs.opcode() == Some(Opcode::LoginRequest);
         let status = if is_login { LoginStatus::InitiatorError } else { LoginStatus::InvalidDuringLogin };
         if out.room() >= super::OUTBOX_MIN {
-            let response = LoginResponse {
-                transit: false,
-                cont: false,
-                current_stage: Stage::SecurityNegotiation,
-                next_stage: Stage::SecurityNegotiation,
-                version_max: 0,
-                version_active: 0,
-                isid: [0; 6],
-                tsih: 0,
-                itt: bhs.itt(),
-                numbers: Numbers::default(),
-                status,
-            };
+            let response = LoginResponse::failure(bhs, status);
             self.login_response(response, &[], out);
         }
     }
