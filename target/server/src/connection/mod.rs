@@ -3,6 +3,8 @@
 //! Everything that the page cache holds is served on this thread, between one receive and one send: many commands are
 //! taken from one, and their answers leave in the other.
 
+#[cfg(test)]
+mod allocation_test;
 mod early;
 mod execute;
 mod input;

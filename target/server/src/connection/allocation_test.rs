@@ -1,0 +1,226 @@
+//! Operations allocate nothing once a connection has what it needs: counted by the allocator of the test program, on the
+//! thread that serves, over a real socket.
+
+#[path = "../../../iscsi/tests/initiator/mod.rs"]
+mod initiator;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use iesp_iscsi::pdu::{ScsiCommand, Stage};
+use tokio::net::TcpListener;
+
+use crate::config::{Access, DiskConfig, Source};
+use crate::disk;
+use crate::pool::Pool;
+use crate::target::Target;
+use initiator::{Answer, INITIATOR, Initiator};
+
+/// Counts on the threads that asked for it.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    // Without a destructor, and made without an allocation: the allocator may look at it at any time.
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Counting {
+    fn count() {
+        if COUNTED.with(Cell::get) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: every call is the system allocator's, unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Blocks of the disk.
+const BLOCKS: u64 = 64 << 11;
+
+/// Serves one connection on a thread that counts.
+fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let disk = DiskConfig {
+        source: Source::Ram(BLOCKS << 9),
+        create: None,
+        block_size: 512,
+        physical_exponent: 3,
+        read_only: false,
+        trim_level: 1,
+        uuid: None,
+    };
+    let luns = disk::open_all(&[disk], "test").expect("a disk");
+    let pool = Pool::start(1).expect("a thread");
+    let target = Target::new("test".into(), luns, vec![address], Access::default(), true, pool, 64 << 20);
+    let target = Arc::new(target);
+    let serving = thread::spawn(move || {
+        COUNTED.with(|counted| counted.set(true));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            let (stream, peer) = listener.accept().await.expect("a connection");
+            super::serve(target, stream, peer).await;
+        });
+    });
+    (address, serving)
+}
+
+/// What is done over and over.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    write: bool,
+    blocks: u16,
+    random: bool,
+    depth: usize,
+    operations: usize,
+}
+
+struct Client {
+    initiator: Initiator,
+    stream: StdStream,
+    data: Vec<u8>,
+    /// Writes send their data with the command.
+    immediate: bool,
+    position: u64,
+}
+
+impl Client {
+    fn login(address: SocketAddr, immediate: bool) -> Self {
+        let stream = StdStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        let initiator = Initiator::default();
+        let mut client = Self { initiator, stream, data: vec![7; 1 << 18], immediate, position: 1 };
+        let pairs = format!(
+            "InitiatorName={INITIATOR} TargetName=test SessionType=Normal MaxRecvDataSegmentLength=262144 InitialR2T=Yes \
+             ImmediateData={} FirstBurstLength=262144 MaxBurstLength=1048576",
+            if immediate { "Yes" } else { "No" }
+        );
+        let request = client.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
+        client.stream.write_all(&request).expect("sent");
+        assert!(matches!(client.answer(), Answer::Login(response, _) if response.status.code() == 0));
+        let ready = client.initiator.bare(&[0]);
+        client.send(&ready, 0);
+        assert!(matches!(client.answer(), Answer::Status(status, _) if status.status == 2), "unit attention");
+        client
+    }
+
+    fn send(&mut self, command: &ScsiCommand, len: usize) {
+        let unit = self.initiator.unit(&command.emit(), &self.data[..len]);
+        self.stream.write_all(&unit).expect("sent");
+    }
+
+    fn answer(&mut self) -> Answer {
+        let mut bytes = [0; 1 << 16];
+        loop {
+            if let Some(answer) = self.initiator.answer() {
+                return answer;
+            }
+            let count = self.stream.read(&mut bytes).expect("an answer");
+            assert!(count > 0, "the connection ended");
+            self.initiator.receive(&bytes[..count]);
+        }
+    }
+
+    fn begin(&mut self, load: Load) {
+        let blocks = u64::from(load.blocks);
+        // A generator of Lehmer's: any order will do, the same in each run.
+        self.position = if load.random { self.position * 48271 % 0x7fff_ffff } else { self.position + 1 };
+        let lba = (self.position % (BLOCKS / blocks) * blocks) as u32;
+        let mut cdb = [if load.write { 0x2a } else { 0x28 }, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        cdb[2..6].copy_from_slice(&lba.to_be_bytes());
+        cdb[7..9].copy_from_slice(&load.blocks.to_be_bytes());
+        let len = u32::from(load.blocks) << 9;
+        if load.write {
+            let command = self.initiator.write(&cdb, len);
+            self.send(&command, if self.immediate { len as usize } else { 0 });
+        } else {
+            let command = self.initiator.read(&cdb, len);
+            self.send(&command, 0);
+        }
+    }
+
+    fn run(&mut self, load: Load) {
+        let (mut begun, mut ended) = (0, 0);
+        while ended < load.operations {
+            while begun < load.operations && begun - ended < load.depth {
+                self.begin(load);
+                begun += 1;
+            }
+            match self.answer() {
+                Answer::Status(status, sense) => {
+                    assert_eq!((status.status, &sense[..]), (0, &[][..]));
+                    ended += 1;
+                }
+                Answer::Data(unit, _) => ended += usize::from(unit.status == Some(0)),
+                Answer::R2t(r2t) => {
+                    let units = self.initiator.answer_r2t(&r2t, &self.data, 1 << 18);
+                    self.stream.write_all(&units).expect("sent");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn operations_allocate_nothing() {
+    let small = Load { write: false, blocks: 8, random: true, depth: 32, operations: 1000 };
+    let large = Load { write: false, blocks: 512, random: false, depth: 8, operations: 100 };
+    for immediate in [true, false] {
+        let (address, serving) = serve_one();
+        let mut client = Client::login(address, immediate);
+        for load in [small, Load { write: true, ..small }, large, Load { write: true, ..large }] {
+            // What the connection keeps for this load is made now.
+            client.run(load);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            client.run(load);
+            let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            assert_eq!(
+                count, 0,
+                "allocations in {} operations: {load:?}, immediate data: {immediate}",
+                load.operations
+            );
+        }
+        drop(client);
+        serving.join().expect("it served");
+    }
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) > 0, "the counter counts");
+}
