@@ -63,26 +63,32 @@ pub fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
     serde_json::from_str(&text).with_context(|| format!("{} is not the report that it should be", file.display()))
 }
 
-/// Adds up the summaries of libtest (one for each binary) and nextest (one for all).
+/// Adds up the summaries of libtest, one for each binary; or takes nextest's, one for all. Nextest shows the output of
+/// each test that failed, with libtest's summary of that one test in it: those are not counted again.
 fn tests(log: &str) -> Tally {
+    let lines = || log.lines().map(str::trim);
+    // Summary [   1.234s] 53 tests run: 52 passed (1 slow), 1 failed, 1 timed out, 2 skipped
+    let nextest = lines().filter_map(|line| Some(line.strip_prefix("Summary ")?.split_once(" run: ")?.1)).next_back();
+    if let Some(summary) = nextest {
+        return numbers(summary);
+    }
+    // test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.02s
     let mut tally = Tally::default();
-    for line in log.lines().map(str::trim) {
-        let summary = match (line.strip_prefix("test result: "), line.strip_prefix("Summary ")) {
-            // test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.02s
-            (Some(libtest), _) => libtest,
-            // Summary [   1.234s] 53 tests run: 52 passed (1 slow), 1 failed, 1 timed out, 2 skipped
-            (_, Some(nextest)) => nextest.split_once(" run: ").map_or("", |(_, summary)| summary),
-            _ => continue,
-        };
-        for part in summary.split([',', ';', '.', '(']) {
-            let (number, word) = part.trim().split_once(' ').unwrap_or_default();
-            let Ok(number) = number.parse::<usize>() else { continue };
-            match word.split_whitespace().next().unwrap_or_default() {
-                "passed" => tally.passed += number,
-                "failed" | "timed" | "exec" => tally.failed += number,
-                "skipped" | "ignored" => tally.skipped += number,
-                _ => {}
-            }
+    lines().filter_map(|line| line.strip_prefix("test result: ")).for_each(|summary| tally += numbers(summary));
+    tally
+}
+
+/// Reads `52 passed (1 slow), 1 failed` and the like.
+fn numbers(summary: &str) -> Tally {
+    let mut tally = Tally::default();
+    for part in summary.split([',', ';', '.', '(']) {
+        let (number, word) = part.trim().split_once(' ').unwrap_or_default();
+        let Ok(number) = number.parse::<usize>() else { continue };
+        match word.split_whitespace().next().unwrap_or_default() {
+            "passed" => tally.passed += number,
+            "failed" | "timed" | "exec" => tally.failed += number,
+            "skipped" | "ignored" => tally.skipped += number,
+            _ => {}
         }
     }
     tally
@@ -110,6 +116,10 @@ mod tests {
         assert_eq!(tests(log), of(58, 0, 0));
         let log = "Summary [   9.1s] 58 tests run: 50 passed (2 slow, 1 leaky), 5 failed, 3 timed out, 7 skipped";
         assert_eq!(tests(log), of(50, 8, 7));
+        // The output of a test that failed, and nextest's list of failures after its summary.
+        let log = "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s\n\
+            Summary [   1.1s] 10 tests run: 9 passed, 1 failed, 0 skipped\n        FAIL [   0.2s] (10/10) x y\n";
+        assert_eq!(tests(log), of(9, 1, 0));
         // Stopped early: "40/58 tests run".
         assert_eq!(tests("Summary [ 1.0s] 40/58 tests run: 39 passed, 1 exec failed, 0 skipped"), of(39, 1, 0));
     }
