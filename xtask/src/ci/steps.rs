@@ -79,11 +79,17 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         |name, about, commands: Vec<CargoCommand>, count, minutes| Step { name, about, commands, count, minutes };
     vec![
         step("setup", "what the tests need is installed", vec![setup_command()], Count::Whole, 15),
-        step("format", "the code is formatted", vec![CargoCommand::new("fmt --all --check")], Count::Whole, 2),
+        step(
+            "format",
+            "the code is formatted",
+            vec![CargoCommand::new("fmt --all --check -- --color=never")],
+            Count::Whole,
+            2,
+        ),
         step(
             "clippy",
             "no warning in any crate",
-            vec![CargoCommand::new("clippy --workspace --all-targets --locked -- -D warnings")],
+            vec![CargoCommand::new("clippy --workspace --all-targets --locked --keep-going -- -D warnings")],
             Count::Whole,
             15,
         ),
@@ -105,7 +111,10 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         step(
             "docs",
             "the documentation builds, and nothing public is without it",
-            vec![CargoCommand::new("doc --workspace --no-deps --locked").with("RUSTDOCFLAGS", "-D warnings")],
+            vec![
+                CargoCommand::new("doc --workspace --no-deps --locked --keep-going")
+                    .with("RUSTDOCFLAGS", "-D warnings"),
+            ],
             Count::Whole,
             10,
         ),
@@ -164,7 +173,7 @@ mod tests {
     fn commands_are_shown_as_they_are_typed() {
         let steps = steps(Path::new("/r"));
         let shown = |name: &str| steps.iter().find(|step| step.name == name).unwrap().commands[0].to_string();
-        assert_eq!(shown("docs"), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked");
+        assert_eq!(shown("docs"), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --keep-going");
         assert_eq!(shown("conformance"), "cargo xtask conformance --json /r/conformance.json");
     }
 }
