@@ -205,7 +205,7 @@ fn garbage() {
         if round % 4 == 3 {
             // Units that are whole, and look like an initiator's.
             for unit in bytes.chunks_exact_mut(48) {
-                unit[0] = 0x40 | unit[0] % 7;
+                unit[0] = 0x40 | (unit[0] % 7);
                 unit[4..8].fill(0);
             }
             bytes.truncate(bytes.len() / 48 * 48);

@@ -66,13 +66,19 @@ impl Client {
 
     /// The same with another ISID and other keys.
     pub fn login_as(address: SocketAddr, isid: [u8; 6], keys: &str) -> Self {
+        let mut client = Self::session(address, isid, keys);
+        let test_unit_ready = client.initiator.bare(&[0]);
+        let done = client.command(test_unit_ready, &[]);
+        assert_eq!(done.code(), (6, 0x29, 0), "power on or reset");
+        client
+    }
+
+    /// A normal session whose unit attention is still to come.
+    pub fn session(address: SocketAddr, isid: [u8; 6], keys: &str) -> Self {
         let mut client = Self::connect(address);
         client.initiator.isid = isid;
         let response = client.log_in("test", keys);
         assert_eq!(response.status, LoginStatus::Success, "{response:?}");
-        let test_unit_ready = client.initiator.bare(&[0]);
-        let done = client.command(test_unit_ready, &[]);
-        assert_eq!(done.code(), (6, 0x29, 0), "power on or reset");
         client
     }
 
