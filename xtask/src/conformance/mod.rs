@@ -33,7 +33,7 @@ pub struct Args {
     /// Run only on this disk of ci/conformance.toml; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "against")]
     disk: Vec<String>,
-    /// Test a target that is already running, at iscsi://[USER%SECRET@]HOST[:PORT]/NAME/LUN. ITS DATA IS OVERWRITTEN.
+    /// Test a target that is already running, at `iscsi://[USER%SECRET@]HOST[:PORT]/NAME/LUN`. ITS DATA IS OVERWRITTEN.
     ///
     /// Any iSCSI target will do. Skips are only reported; failures, crashes and hangs make the run fail. The state that
     /// one test leaves behind stays for the next, so the tests run one after the other. May be repeated.
