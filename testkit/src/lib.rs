@@ -3,6 +3,7 @@
 pub mod device;
 pub mod iscsi;
 pub mod load;
+pub mod plot;
 pub mod signals;
 pub mod size;
 pub mod speed;
