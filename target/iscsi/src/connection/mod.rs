@@ -1,7 +1,7 @@
 //! A connection, which is a session too (MaxConnections is 1), in ErrorRecoveryLevel 0: no socket, no clock, no heap.
 //!
 //! The driver hands [`Connection::next`] the bytes that came and gets an [`Event`] for each unit; what is to be sent goes
-//! to an [`Outbox`]. A command becomes a task of the driver's: it calls [`Connection::collect`] with the length of the
+//! to an [`crate::Outbox`]. A command becomes a task of the driver's: it calls [`Connection::collect`] with the length of the
 //! data that the command takes, executes when that has come, sends Data-In units by [`Connection::data_in`], and ends
 //! the task by that or by [`Connection::respond`].
 //!
