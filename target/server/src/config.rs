@@ -93,6 +93,13 @@ impl Config {
         let target_name = check_name(&cli.target_name)?;
         let demo = cli.devices.is_empty();
         let disks = disks(cli, demo)?;
+        for (flag, file) in [("-l", &cli.log_file), ("-P", &cli.pid_file)] {
+            if let Some(file) = file.as_deref().filter(|file| is_among(file, &disks)) {
+                let message =
+                    format!("{flag} {}: this is a disk that is to be served: name another file", file.display());
+                return Err(Failure::usage(message));
+            }
+        }
         let default = if demo { "127.0.0.1" } else { "0.0.0.0" };
         let mut listen = Vec::new();
         for address in cli.listen.iter().map(String::as_str).chain(cli.listen.is_empty().then_some(default)) {
@@ -151,6 +158,16 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<DiskConfig>, Failure> {
         },
     };
     cli.devices.iter().map(|device| Ok(disk(source(device)?, cli.create))).collect()
+}
+
+/// Whether a file is one of the disks, by this name or another.
+fn is_among(file: &Path, disks: &[DiskConfig]) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let node = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    disks.iter().any(|disk| match &disk.source {
+        Source::Path(path) => path == file || node(file).is_some_and(|this| node(path) == Some(this)),
+        Source::Ram(_) => false,
+    })
 }
 
 /// The user's data folder (XDG base directory specification).

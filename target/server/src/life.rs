@@ -69,8 +69,12 @@ impl PidFile {
     /// Writes it.
     ///
     /// # Errors
-    /// Where it names a process that lives, or cannot be written.
+    /// Where it names a process that lives, is something else than a PID file, or cannot be written.
     pub fn write(path: &Path) -> Result<Self, Failure> {
+        if !may_be_replaced(path) {
+            let message = "it is there, and is no PID file: name another one with -P, or remove it";
+            return Err(Failure::runtime(format!("{}: {message}", path.display())));
+        }
         if let Some(other) = living(path) {
             let other = other.as_raw_nonzero();
             return Err(Failure::runtime(format!("{}: process {other} runs already: end it first", path.display())));
@@ -85,6 +89,18 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // Somebody else may have removed it.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether there is no such file, or one that holds a process id and nothing else: it is written over and removed in the end.
+fn may_be_replaced(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() < 32 => {
+            std::fs::read_to_string(path).is_ok_and(|text| text.trim().is_empty() || text.trim().parse::<u32>().is_ok())
+        }
+        Ok(_) => false,
+        // What else is wrong with it is told when it is written.
+        Err(_) => true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log: to the screen (standard error) and to a file, each with its own level.
 
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -19,7 +20,8 @@ pub fn start(levels: &str, file: Option<&Path>) -> Result<(), Failure> {
     let (of_file, of_screen) = levels.split_once(',').unwrap_or((levels, levels));
     let (of_file, of_screen) = (level(of_file)?, level(of_screen)?);
     let screen =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(of_screen);
+        tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let screen = screen.with_target(false).with_filter(of_screen);
     let file = match file {
         None => None,
         Some(path) => {

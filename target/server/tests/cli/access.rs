@@ -180,5 +180,6 @@ fn secrets_are_not_logged() {
     }
     server.stop();
     let log = server.errors();
+    assert!(!log.contains('\x1b'), "no colours where there is no terminal: {log}");
     assert!(!log.is_empty() && !log.contains(SECRET) && !log.contains("CHAP_R"), "{log}");
 }

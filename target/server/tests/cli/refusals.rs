@@ -128,6 +128,33 @@ fn names_addresses_and_levels() {
     misspelt(with(&["--chap-user", "me"]), "required");
 }
 
+/// A slip of the pen must not cost a disk: what the program writes to is not what it serves, and a PID file is one.
+#[test]
+fn its_own_files_are_no_disks() {
+    let folder = folder();
+    let path = folder.path();
+    let disk = image(path, "disk", 1 << 20);
+    let link = path.join("link");
+    std::os::unix::fs::symlink(&disk, &link).expect("a link");
+    let link = link.to_str().expect("a plain path");
+    let new = path.join("new").display().to_string();
+    for flag in ["-l", "-P"] {
+        for name in [&*disk, link] {
+            refused(path, &["-d", &disk, "-p", "0", "-i", "127.0.0.1", flag, name], 2, &[flag, name, "disk"]);
+        }
+        refused(path, &["-d", &new, "--create", "1M", "-p", "0", "-i", "127.0.0.1", flag, &new], 2, &[flag, "disk"]);
+    }
+    // Somebody's file, served or not.
+    let letter = path.join("letter");
+    for text in ["Dear friend", "12 dozen eggs", &"1".repeat(1000)] {
+        fs::write(&letter, text).expect("written");
+        let name = letter.to_str().expect("a plain path");
+        refused(path, &["-d", &disk, "-p", "0", "-i", "127.0.0.1", "-P", name], 1, &["letter", "no PID file"]);
+    }
+    let other = image(path, "other", 1 << 20);
+    refused(path, &["-d", &disk, "-p", "0", "-i", "127.0.0.1", "-P", &other], 1, &["other", "no PID file"]);
+}
+
 #[test]
 fn disks_in_memory() {
     let folder = folder();
