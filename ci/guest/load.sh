@@ -26,7 +26,7 @@ check_file_system() {
 # file_exerciser NAME SEED DEADLINE
 file_exerciser() {
     seed=$2
-    while [ "$(seconds)" -lt "$3" ]; do
+    while [ "$(seconds)" -lt "$3" ] && [ ! -e /tmp/stop ]; do
         /vm/bin/fsx -q -f /vm/fsx.toml -S "$seed" -N 250 -P /tmp "/mnt/$1" >"/tmp/$1.log" 2>&1 || {
             echo "failed with seed $seed" >"/tmp/$1.result"
             return
@@ -67,6 +67,13 @@ load_has_ended() {
     for name in $LOADS; do
         [ -e "/tmp/$name.result" ] || return 1
     done
+}
+
+# Ends the load before its deadline: fsx at the end of its round, the verifier at once.
+stop_load() {
+    touch /tmp/stop
+    killall -TERM test-blockdevice
+    SECONDS_OF_LOAD=0
 }
 
 # What a load began before its deadline may take a while to end: the verifier reads everything once more.

@@ -1,10 +1,10 @@
 //! `cargo xtask vm fsx`: two paths, a file system under two fsx, and the verifier.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::Common;
 use super::checks::Checks;
 use super::programs;
 use super::serve::Target;
@@ -22,9 +22,8 @@ pub struct Args {
     /// Repeat a run's choices; without, they are the same in every run
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u32,
-    /// Write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// A file system in the guest.
@@ -57,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
     let load = load_time(args.minutes)?;
     let logs = session::log_folder("fsx")?;
     let programs = vec![programs::fsx()?, programs::verifier()?];
-    let target = Target::start(&programs::iesp()?, &logs, &[])?;
+    let target = Target::start(&args.common.iesp()?, &logs, &[])?;
     let mut checks = Checks::new("fsx");
     let run = Run {
         script: "fsx.sh",
@@ -73,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     session::run(&run, &mut checks, &logs, |what, _| bail!("nobody here can {what}"))?;
     checks.check("iesp stops as it is asked to", target.stop());
-    checks.conclude(args.json.as_deref(), &logs)
+    checks.conclude(args.common.json.as_deref(), &logs)
 }
 
 /// The load's time: at least ten seconds, or it shows nothing.

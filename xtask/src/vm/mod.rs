@@ -1,15 +1,22 @@
 //! `cargo xtask vm …`: a real Linux, in a virtual machine, as the initiator.
 
 mod checks;
+mod failover;
 mod fsx;
 mod image;
 mod kernel_log;
 mod programs;
+mod proxy;
 mod serve;
 mod session;
+mod sg3;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
+
+use crate::workspace;
 
 /// What `cargo xtask vm` can do.
 #[derive(Subcommand, Debug, Clone)]
@@ -18,6 +25,34 @@ pub enum Task {
     Image(image::Args),
     /// Two paths by multipath, a file system under two fsx, the verifier on a second LUN
     Fsx(fsx::Args),
+    /// sg3-utils, and what the kernel sees: thin, discard, 512e, the write cache
+    Sg3(sg3::Args),
+    /// The same load as fsx while paths are taken away and come back
+    Failover(failover::Args),
+}
+
+/// What all runs can be told.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Common {
+    /// Test this program, which takes iesp's arguments, instead of building iesp
+    #[arg(long, value_name = "FILE")]
+    iesp: Option<PathBuf>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Common {
+    /// The target's program.
+    ///
+    /// # Errors
+    /// When it does not build.
+    fn iesp(&self) -> Result<PathBuf> {
+        match &self.iesp {
+            Some(program) => Ok(program.clone()),
+            None => workspace::build_binary("iesp", "iesp", true),
+        }
+    }
 }
 
 /// Does it.
@@ -28,5 +63,7 @@ pub fn run(task: &Task) -> Result<()> {
     match task {
         Task::Image(args) => image::run(args),
         Task::Fsx(args) => fsx::run(args),
+        Task::Sg3(args) => sg3::run(args),
+        Task::Failover(args) => failover::run(args),
     }
 }

@@ -39,11 +39,3 @@ pub fn fsx() -> Result<PathBuf> {
 pub fn verifier() -> Result<PathBuf> {
     workspace::build_binary("iesp-testkit", "test-blockdevice", true)
 }
-
-/// The target, built from this workspace.
-///
-/// # Errors
-/// When it does not build.
-pub fn iesp() -> Result<PathBuf> {
-    workspace::build_binary("iesp", "iesp", true)
-}

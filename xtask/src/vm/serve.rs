@@ -52,6 +52,16 @@ impl Target {
         self.ports
     }
 
+    /// Kills it as a crash does.
+    pub fn kill(&mut self) {
+        self.served = None;
+    }
+
+    /// The image of a LUN.
+    pub fn image(&self, number: usize) -> PathBuf {
+        image(&self.images, number)
+    }
+
     /// Starts it again, on the same disks and ports.
     ///
     /// # Errors

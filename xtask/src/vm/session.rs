@@ -140,7 +140,10 @@ fn start(kernel: &Path, initramfs: &Path, checks: &Checks, logs: &Path) -> Resul
             "console=ttyS0 panic=-1 net.ifnames=0 rdinit=/init",
         );
         for (index, (name, _)) in NETWORKS.iter().enumerate() {
-            machine = machine.network(Network::new(name, u8::try_from(index + 2)?));
+            let mut network = Network::new(name, u8::try_from(index + 2)?);
+            // No boot ROM: nothing is booted from the network here.
+            network.device_options.push("romfile=".to_owned());
+            machine = machine.network(network);
         }
         let guest = machine.start(logs)?;
         let mut lines = guest.report().lines();
