@@ -325,7 +325,7 @@ proptest! {
             let mut bhs = iesp_iscsi::pdu::Bhs([first, second].concat().try_into().expect("48 bytes"));
             // Every other one with an opcode of an initiator's, its CmdSN in the window.
             if first[1] & 1 != 0 {
-                bhs.0[0] = bhs.0[0] & 0x40 | first[2] % 7;
+                bhs.0[0] = (bhs.0[0] & 0x40) | (first[2] % 7);
             }
             if first[1] & 2 != 0 {
                 let cmd_sn = driver.target.expected_cmd_sn().wrapping_add(u32::from(first[3] % 3));

@@ -20,7 +20,7 @@ fn units(pair: &mut Pair, expected: &[u8]) -> Vec<(usize, bool, Option<u8>, Resi
 }
 
 fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 31 >> 3) as u8).collect()
+    (0..len).map(|at| ((at * 31) >> 3) as u8).collect()
 }
 
 /// 13.12: a unit carries at most MaxRecvDataSegmentLength; 13.13: F ends a sequence of at most MaxBurstLength; 11.7.3: the

@@ -7,7 +7,7 @@ use crate::initiator::Answer;
 use crate::pair::{KEYS, Pair, Seen, limits};
 
 pub fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 37 >> 4) as u8).collect()
+    (0..len).map(|at| ((at * 37) >> 4) as u8).collect()
 }
 
 pub fn r2ts(pair: &mut Pair) -> Vec<ReadyToTransfer> {
@@ -115,7 +115,9 @@ fn unit(r2t: &ReadyToTransfer) -> DataOut {
 /// 11.7: each rule of a sequence that is broken fails its task, and no other.
 #[test]
 fn a_sequence_that_breaks_the_rules_fails_its_task() {
-    let cases: [(&str, fn(&mut DataOut) -> usize, CommandFault); 6] = [
+    /// Changes a right unit of 1024 bytes; how many bytes it carries then.
+    type Change = fn(&mut DataOut) -> usize;
+    let cases: [(&str, Change, CommandFault); 6] = [
         (
             "DataSN that does not begin with 0",
             |unit| {

@@ -79,7 +79,7 @@ fn no_more_than_the_first_burst() {
         assert_eq!(pair.collect(task, 20_000), Collect::Pending);
         let units = pair.initiator.unsolicited(command.itt, immediate as u32, &bytes(units), 8192);
         let seen = pair.send(&units);
-        let failed = seen.iter().any(|seen| *seen == Seen::Fault(task, CommandFault::IncorrectAmount));
+        let failed = seen.contains(&Seen::Fault(task, CommandFault::IncorrectAmount));
         assert_eq!(failed, fault, "{immediate} {seen:?}");
     }
 }

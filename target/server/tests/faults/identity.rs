@@ -6,7 +6,7 @@ use crate::support::{Client, Iesp, cdb};
 fn on_lun(client: &mut Client, lun: u64, cdb: &[u8], len: u32) -> Vec<u8> {
     let mut command = client.initiator.read(cdb, len);
     command.lun = lun << 48;
-    let mut done = client.command(command.clone(), &[]);
+    let mut done = client.command(command, &[]);
     if done.status == 2 && done.code().0 == 6 {
         command = client.initiator.read(cdb, len);
         command.lun = lun << 48;
