@@ -1,6 +1,7 @@
 //! Requests in, completions out: what every way to a disk looks like to a load.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub trait Queue {
 /// One call at a time: each request is carried out when it is submitted.
 pub struct Calls {
     device: Arc<dyn Device>,
-    buffers: Vec<Buffer>,
+    buffers: Vec<Buffers>,
     done: Vec<usize>,
 }
 
@@ -49,13 +50,20 @@ impl Calls {
     }
 }
 
-/// Buffers that hold what does not compress, each other data.
-pub(super) fn buffers(block: usize, depth: usize) -> Vec<Buffer> {
+/// The memory of a slot. What is written must not be what was read before: that may be zeros.
+pub(super) struct Buffers {
+    /// Where reads go.
+    pub(super) read: Buffer,
+    /// What is written: data that does not compress, other in each slot.
+    pub(super) write: Buffer,
+}
+
+pub(super) fn buffers(block: usize, depth: usize) -> Vec<Buffers> {
     use crate::verify::content::Content;
     let one = |slot| {
-        let mut buffer = Buffer::new(block);
-        Content::Unique { generation: slot as u64 + 1 }.fill(0, 0, &mut buffer);
-        buffer
+        let mut write = Buffer::new(block);
+        Content::Unique { generation: slot as u64 + 1 }.fill(0, 0, &mut write);
+        Buffers { read: Buffer::new(block), write }
     };
     (0..depth).map(one).collect()
 }
@@ -64,9 +72,9 @@ impl Queue for Calls {
     fn submit(&mut self, request: Request) -> io::Result<()> {
         let buffer = &mut self.buffers[request.slot];
         if request.write {
-            self.device.write(request.offset, buffer, false)?;
+            self.device.write(request.offset, &buffer.write, false)?;
         } else {
-            self.device.read(request.offset, buffer)?;
+            self.device.read(request.offset, &mut buffer.read)?;
         }
         self.done.push(request.slot);
         Ok(())
@@ -78,12 +86,19 @@ impl Queue for Calls {
     }
 }
 
+/// The memory of a slot of a session, which has what is in flight.
+struct Slot {
+    read: Vec<u8>,
+    write: Vec<u8>,
+    writes: bool,
+}
+
 /// A session of its own over iSCSI.
 pub struct Iscsi {
     session: Session,
     block: u64,
     logical: u64,
-    buffers: Vec<Option<Vec<u8>>>,
+    slots: Vec<Slot>,
     completions: Vec<iscsi::Completion<Vec<u8>>>,
 }
 
@@ -91,8 +106,9 @@ impl Iscsi {
     /// A queue for requests of `block` bytes on a disk with logical blocks of `logical` bytes.
     #[must_use]
     pub fn new(session: Session, block: usize, logical: u32, depth: usize) -> Self {
-        let buffers = buffers(block, depth).iter().map(|buffer| Some(buffer.to_vec())).collect();
-        Self { session, block: block as u64, logical: u64::from(logical), buffers, completions: Vec::new() }
+        let slot = |buffers: &Buffers| Slot { read: buffers.read.to_vec(), write: buffers.write.to_vec(), writes: false };
+        let slots = buffers(block, depth).iter().map(slot).collect();
+        Self { session, block: block as u64, logical: u64::from(logical), slots, completions: Vec::new() }
     }
 }
 
@@ -102,11 +118,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Queue for Iscsi {
     fn submit(&mut self, request: Request) -> io::Result<()> {
         let (lba, blocks) = (request.offset / self.logical, (self.block / self.logical) as u32);
-        let buffer = self.buffers[request.slot].take().unwrap_or_else(|| vec![0; self.block as usize]);
+        let slot = &mut self.slots[request.slot];
+        slot.writes = request.write;
         let (cdb, transfer) = if request.write {
-            (Cdb::write16(lba, blocks, Access::default()), Transfer::Out(buffer))
+            (Cdb::write16(lba, blocks, Access::default()), Transfer::Out(mem::take(&mut slot.write)))
         } else {
-            (Cdb::read16(lba, blocks, Access::default()), Transfer::In(buffer))
+            (Cdb::read16(lba, blocks, Access::default()), Transfer::In(mem::take(&mut slot.read)))
         };
         self.session.submit(&cdb, transfer, request.slot as u64).map_err(|refused| io::Error::other(refused.error))
     }
@@ -118,9 +135,11 @@ impl Queue for Iscsi {
             if completion.residual != iscsi::Residual::None {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let slot = completion.cookie as usize;
-            self.buffers[slot] = completion.buffer;
-            done.push(slot);
+            let index = completion.cookie as usize;
+            let slot = &mut self.slots[index];
+            let place = if slot.writes { &mut slot.write } else { &mut slot.read };
+            *place = completion.buffer.unwrap_or_default();
+            done.push(index);
         }
         Ok(())
     }

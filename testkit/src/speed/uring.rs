@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::queue::{Queue, Request, buffers};
+use super::queue::{Buffers, Queue, Request, buffers};
 use crate::device::buffer::Buffer;
 use crate::device::file::FileDevice;
 
@@ -15,7 +15,7 @@ pub struct Uring {
     /// Before the buffers, so that it is dropped first.
     ring: IoUring,
     in_flight: usize,
-    buffers: Vec<Buffer>,
+    buffers: Vec<Buffers>,
     /// The file stays open as long as the ring.
     _device: Arc<FileDevice>,
     flags: squeue::Flags,
@@ -45,7 +45,7 @@ impl Uring {
             self.in_flight -= 1;
             let slot = entry.user_data() as usize;
             match usize::try_from(entry.result()) {
-                Ok(bytes) if bytes == self.buffers[slot].len() => done.push(slot),
+                Ok(bytes) if bytes == self.buffers[slot].read.len() => done.push(slot),
                 Ok(_) => failed = Some(io::ErrorKind::UnexpectedEof.into()),
                 Err(_) => failed = Some(io::Error::from_raw_os_error(-entry.result())),
             }
@@ -65,12 +65,12 @@ fn can_try(device: &FileDevice) -> bool {
 impl Queue for Uring {
     fn submit(&mut self, request: Request) -> io::Result<()> {
         let buffer = &mut self.buffers[request.slot];
-        let len = buffer.len() as u32;
+        let len = buffer.read.len() as u32;
         let fd = types::Fixed(0);
         let entry: squeue::Entry = if request.write {
-            opcode::Write::new(fd, buffer.as_ptr(), len).offset(request.offset).build()
+            opcode::Write::new(fd, buffer.write.as_ptr(), len).offset(request.offset).build()
         } else {
-            opcode::Read::new(fd, buffer.as_mut_ptr(), len).offset(request.offset).build()
+            opcode::Read::new(fd, buffer.read.as_mut_ptr(), len).offset(request.offset).build()
         };
         let entry = entry.flags(self.flags).user_data(request.slot as u64);
         // SAFETY: the buffer stays where it is until `Drop` has seen all that is in flight, and the load does not use

@@ -296,8 +296,9 @@ fn size(bytes: u64) -> String {
 
 /// A word for the shell.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/.:_-=@,+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    // A # within a word begins no comment.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.:_-=@,+#".contains(c);
+    if !word.is_empty() && !word.starts_with('#') && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
