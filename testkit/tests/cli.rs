@@ -68,7 +68,8 @@ fn a_fault_ends_with_1_a_log_and_a_line_that_repeats_it() {
     let said = text(&output);
     assert!(said.contains("FAULT lost-write in block"), "{said}");
     assert!(said.contains("test-blockdevice-5-lost-write-"), "{said}");
-    let log = fs::read_dir(sandbox.path()).unwrap().flatten().find(|f| f.path().extension().is_some_and(|x| x == "log"));
+    let log =
+        fs::read_dir(sandbox.path()).unwrap().flatten().find(|f| f.path().extension().is_some_and(|x| x == "log"));
     let log = fs::read_to_string(log.expect("a log").path()).unwrap();
     assert!(log.contains("that touched the block") && log.contains("Bytes that differ"), "{log}");
 
@@ -154,7 +155,8 @@ fn offset_and_limit_bound_the_area() {
     let disk = sandbox.disk(4 << 20);
     assert_eq!(code(&sandbox.verified(&format!("-d {disk} -b 512 -o 1M -l 1M -t -u 100"))), 0);
     let data = fs::read(&disk).unwrap();
-    let used = |range: std::ops::Range<usize>| data[range].chunks(512).filter(|block| block.iter().any(|&b| b != 0)).count();
+    let used =
+        |range: std::ops::Range<usize>| data[range].chunks(512).filter(|block| block.iter().any(|&b| b != 0)).count();
     assert_eq!((used(0..1 << 20), used(1 << 20..2 << 20), used(2 << 20..4 << 20)), (0, 2048, 0));
 }
 
@@ -163,7 +165,9 @@ fn a_crash_and_what_is_there_after_it() {
     let sandbox = Sandbox::new();
     let disk = sandbox.disk(2 << 20);
     let run = |faults: &str, journal: &str| {
-        let line = format!("-d faulty:{faults}:{disk} -u 75 -T 10 -n 3 --ops 100000 --journal {journal} -q --yes-destroy-data");
+        let line = format!(
+            "-d faulty:{faults}:{disk} -u 75 -T 10 -n 3 --ops 100000 --journal {journal} -q --yes-destroy-data"
+        );
         let output = sandbox.verified(&line);
         assert_eq!(code(&output), 2, "{}", text(&output));
         assert!(text(&output).contains("the journal ends here"), "{}", text(&output));

@@ -122,7 +122,11 @@ fn two_runs_are_compared() {
     assert!(output.status.success(), "{output:?}");
     let texts = texts(&path("plot-iops-compare.svg"));
     assert_has(&texts, &["first", "second", "512 B", "4 KiB", "how many times first (up is faster)", "1×"]);
-    assert_eq!(texts.iter().filter(|text| *text == "2.5").count(), 4, "a ratio for each block size that both have: {texts:?}");
+    assert_eq!(
+        texts.iter().filter(|text| *text == "2.5").count(),
+        4,
+        "a ratio for each block size that both have: {texts:?}"
+    );
     assert!(!texts.contains(&"8 KiB".to_owned()), "only one run has it");
     let colours = look(&path("plot-iops-compare.png"));
     // The bars: blue for the first run, vermilion for the second, which is 2.5 times as high and has the ratios, too.
@@ -153,7 +157,11 @@ fn odd_runs_draw_without_a_panic() {
         write(folder.path(), "run.json", &run);
         let output = plot(folder.path(), &["run.json", "-o", name]);
         assert!(output.status.success(), "{name}: {output:?}");
-        write(folder.path(), "zero.json", &Report { cells: vec![Cell { runs: vec![], ..run.cells[0].clone() }], ..run });
+        write(
+            folder.path(),
+            "zero.json",
+            &Report { cells: vec![Cell { runs: vec![], ..run.cells[0].clone() }], ..run },
+        );
         let output = plot(folder.path(), &["zero.json", "-o", name]);
         assert!(matches!(output.status.code(), Some(0 | 2)), "{name}: {output:?}");
     }
@@ -164,7 +172,8 @@ fn what_cannot_be_drawn_is_said() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.json", &report("a", 1.0, 2, 2));
     fs::write(folder.path().join("junk.json"), "{").unwrap();
-    for arguments in [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--labels", "x,y"]] {
+    for arguments in [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--labels", "x,y"]]
+    {
         let output = plot(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("plot: "), "{output:?}");

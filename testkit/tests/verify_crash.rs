@@ -102,7 +102,10 @@ fn damage_to_flushed_blocks_is_found_and_named() {
     };
     assert_eq!(harmed(&|disk| disk.write(8192, &[0; 4096], false).unwrap()), [FaultKind::LostFlushedWrite].into());
     assert_eq!(harmed(&|disk| disk.write(8192, &[9; 512], false).unwrap()), [FaultKind::LostFlushedWrite].into());
-    assert_eq!(harmed(&|disk| disk.write(8192, &block(disk, 50), false).unwrap()), [FaultKind::MisdirectedWrite].into());
+    assert_eq!(
+        harmed(&|disk| disk.write(8192, &block(disk, 50), false).unwrap()),
+        [FaultKind::MisdirectedWrite].into()
+    );
     let flip = |disk: &Memory| {
         let mut data = block(disk, 2);
         data[1000] ^= 4;

@@ -163,6 +163,9 @@ impl Device for Iscsi {
             Err(failure) if failure.sense().is_some_and(|sense| sense.key == SenseKey::Miscompare) => {
                 Ok(Compared::Miscompare)
             }
+            Err(failure) if is_unknown_command(&failure) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the target has no COMPARE AND WRITE"))
+            }
             Err(failure) => Err(io::Error::other(format!("COMPARE AND WRITE: {failure}"))),
         }
     }
@@ -210,6 +213,5 @@ fn limits(session: &mut Session) -> Result<Limits, Error> {
 
 /// SBC-3 6.5.4, Logical Block Provisioning: LBPU, the UNMAP command is supported.
 fn discards(session: &mut Session, capacity: &Capacity) -> bool {
-    capacity.lbpme
-        && session.inquiry(Some(0xb2)).is_ok_and(|page| page.get(5).is_some_and(|flags| flags & 0x80 != 0))
+    capacity.lbpme && session.inquiry(Some(0xb2)).is_ok_and(|page| page.get(5).is_some_and(|flags| flags & 0x80 != 0))
 }

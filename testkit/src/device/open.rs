@@ -125,8 +125,7 @@ fn check(spec: &str, access: Access, device: &dyn Device) -> Result<(), OpenErro
         return Err(OpenError::Alignment { device: spec.to_owned(), needed: geometry.logical_block, direct });
     }
     if access.write && !access.destroy {
-        let holds =
-            guard::what_it_holds(device).map_err(|source| OpenError::Io { device: spec.to_owned(), source })?;
+        let holds = guard::what_it_holds(device).map_err(|source| OpenError::Io { device: spec.to_owned(), source })?;
         if let Some(why) = holds {
             return Err(OpenError::Precious { device: spec.to_owned(), why });
         }
@@ -138,10 +137,12 @@ fn open_path(spec: &str, access: Access) -> Result<FileDevice, OpenError> {
     let path: PathBuf = spec.into();
     let failed = |source| OpenError::Io { device: spec.to_owned(), source };
     let block_device = path.metadata().map_err(failed)?.file_type().is_block_device();
-    if block_device && access.write && !access.destroy {
-        if let Some(why) = guard::who_uses(&path).map_err(failed)? {
-            return Err(OpenError::Precious { device: spec.to_owned(), why });
-        }
+    if block_device
+        && access.write
+        && !access.destroy
+        && let Some(why) = guard::who_uses(&path).map_err(failed)?
+    {
+        return Err(OpenError::Precious { device: spec.to_owned(), why });
     }
     let direct = match access.direct {
         Direct::On => true,

@@ -59,7 +59,13 @@ impl Picture for Boxes<'_> {
         }
         for (column, &block) in blocks.iter().enumerate() {
             let (x, y) = space.at(column as f64 + 0.5, 0.0, 0.0);
-            canvas.text(&show_size(block), (x - 8, y + 30), NUMBER.min(1060 / 5 / blocks.len().max(1) as u32 + 12), Align::Center, INK)?;
+            canvas.text(
+                &show_size(block),
+                (x - 8, y + 30),
+                NUMBER.min(1060 / 5 / blocks.len().max(1) as u32 + 12),
+                Align::Center,
+                INK,
+            )?;
         }
         for (row, &thread) in threads.iter().enumerate() {
             let (x, y) = space.at(space.columns, row as f64 + 0.5, 0.0);
@@ -80,7 +86,8 @@ fn walls<DB: DrawingBackend>(canvas: &Canvas<DB>, space: &Space) -> Result<(), P
         canvas.line(&[left, space.at(0.0, rows, *value), space.at(columns, rows, *value)], GRID, 2)?;
         canvas.text(name, (left.0 - 16, left.1), NUMBER, Align::Right, INK)?;
     }
-    let floor = [space.at(0.0, 0.0, 0.0), space.at(columns, 0.0, 0.0), space.at(columns, rows, 0.0), space.at(0.0, rows, 0.0)];
+    let floor =
+        [space.at(0.0, 0.0, 0.0), space.at(columns, 0.0, 0.0), space.at(columns, rows, 0.0), space.at(0.0, rows, 0.0)];
     canvas.polygon(&floor, RGBColor(244, 244, 244), INK)?;
     canvas.line(&[space.at(0.0, 0.0, 0.0), space.at(0.0, 0.0, space.z.max)], INK, 3)?;
     let (_, low) = space.at(0.0, 0.0, 0.0);

@@ -122,9 +122,17 @@ impl<DB: DrawingBackend> Canvas<DB> {
         self.write(text, at, font, Align::Center, colour)
     }
 
-    fn write(&self, text: &str, at: Point, font: FontDesc<'_>, align: Align, colour: RGBColor) -> Result<(), PlotError> {
+    fn write(
+        &self,
+        text: &str,
+        at: Point,
+        font: FontDesc<'_>,
+        align: Align,
+        colour: RGBColor,
+    ) -> Result<(), PlotError> {
         // The middle of the line is above the middle of its digits and capitals.
-        let lower = if matches!(font.get_transform(), FontTransform::None) { (font.get_size() / 9.0) as i32 } else { 0 };
+        let lower =
+            if matches!(font.get_transform(), FontTransform::None) { (font.get_size() / 9.0) as i32 } else { 0 };
         let at = (at.0, at.1 + lower);
         let h_pos = match align {
             Align::Left => HPos::Left,

@@ -99,11 +99,7 @@ fn run(options: &Options) -> Result<(), CliError> {
 }
 
 /// The wanted value, or the largest, that all runs have.
-fn common(
-    what: &str,
-    wanted: Option<u32>,
-    mut all: impl Iterator<Item = Vec<u32>>,
-) -> Result<u32, CliError> {
+fn common(what: &str, wanted: Option<u32>, mut all: impl Iterator<Item = Vec<u32>>) -> Result<u32, CliError> {
     let mut shared = all.next().unwrap_or_default();
     all.for_each(|values| shared.retain(|value| values.contains(value)));
     match wanted {

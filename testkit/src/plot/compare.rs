@@ -25,12 +25,16 @@ impl Picture for Compare<'_> {
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Result<(), PlotError> {
         let blocks = self.blocks();
         title(canvas, &format!("{} compared", self.quantity.title()), &self.about())?;
-        let values = || (0..self.runs.len()).flat_map(|run| blocks.iter().filter_map(move |block| self.value(run, *block)));
+        let values =
+            || (0..self.runs.len()).flat_map(|run| blocks.iter().filter_map(move |block| self.value(run, *block)));
         let most = values().fold(0.0, f64::max);
         let names: Vec<String> = blocks.iter().map(|block| show_size(*block)).collect();
         let none = vec![String::new(); names.len()];
         let above = Frame {
-            left: 220, top: 190, right: 1880, bottom: 620,
+            left: 220,
+            top: 190,
+            right: 1880,
+            bottom: 620,
             x: Axis::places("", none),
             y: Axis::from_zero(self.quantity.label(), most, plain),
         };
@@ -39,7 +43,10 @@ impl Picture for Compare<'_> {
         let highest = ratios().fold(1.0, f64::max).max(1.6);
         let lowest = ratios().filter(|ratio| *ratio > 0.0).fold(1.0, f64::min).min(0.85);
         let below = Frame {
-            left: 220, top: 700, right: 1880, bottom: 950,
+            left: 220,
+            top: 700,
+            right: 1880,
+            bottom: 950,
             x: Axis::places("block size", names),
             y: Axis::log("ratio", lowest * 0.6, highest * 1.3, |value| short_number(value) + "×"),
         };

@@ -133,7 +133,10 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         let axis = Axis::from_zero("", 873.0, plain);
-        assert_eq!(axis.ticks.iter().map(|(value, _)| *value).collect::<Vec<_>>(), [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]);
+        assert_eq!(
+            axis.ticks.iter().map(|(value, _)| *value).collect::<Vec<_>>(),
+            [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]
+        );
         let axis = Axis::log("", 1500.0, 90_000.0, plain);
         assert_eq!((axis.min, axis.max), (1000.0, 100_000.0));
         assert_eq!(axis.ticks.len(), 7);

@@ -5,9 +5,7 @@ use plotters::prelude::DrawingBackend;
 use super::canvas::{Align, Canvas, Picture, PlotError};
 use super::data::{Quantity, Run};
 use super::frame::{Axis, plain};
-use super::style::{
-    FAINT, INK, LABEL, NUMBER, PAPER, SMALL, SUBTITLE, TITLE, short_number, text_on, viridis,
-};
+use super::style::{FAINT, INK, LABEL, NUMBER, PAPER, SMALL, SUBTITLE, TITLE, short_number, text_on, viridis};
 use crate::size::show_size;
 
 /// A heat map of one run.
@@ -41,7 +39,8 @@ impl Picture for Heat<'_> {
             let (bottom, top) = (edge(BOTTOM, TOP, row, threads.len()), edge(BOTTOM, TOP, row + 1, threads.len()));
             canvas.text(&thread.to_string(), (LEFT - 18, (top + bottom) / 2), NUMBER, Align::Right, INK)?;
             for (column, &block) in blocks.iter().enumerate() {
-                let (left, right) = (edge(LEFT, RIGHT, column, blocks.len()), edge(LEFT, RIGHT, column + 1, blocks.len()));
+                let (left, right) =
+                    (edge(LEFT, RIGHT, column, blocks.len()), edge(LEFT, RIGHT, column + 1, blocks.len()));
                 let cell = self.run.cells.iter().find(|cell| (cell.block, cell.threads) == (block, thread));
                 let Some(cell) = cell else { continue };
                 let value = cell.value(self.quantity);

@@ -29,7 +29,8 @@ impl Picture for OverBlocks<'_> {
         let mut blocks: Vec<u64> = self.runs.iter().flat_map(Run::blocks).collect();
         blocks.sort_unstable();
         blocks.dedup();
-        let most = self.runs.iter().flat_map(|run| &run.cells).map(|cell| cell.value(self.quantity)).fold(0.0, f64::max);
+        let most =
+            self.runs.iter().flat_map(|run| &run.cells).map(|cell| cell.value(self.quantity)).fold(0.0, f64::max);
         let mut frame = frame(block_axis(&blocks), Axis::from_zero(self.quantity.label(), most, plain));
         if self.runs.len() == 1 && first.threads().len() == 1 {
             // No names at the right need room.
@@ -67,7 +68,8 @@ impl Picture for Latencies<'_> {
         let about = format!("{}, {}", self.run.subtitle(), count(self.threads, "thread"));
         title(canvas, &format!("Latency: {}", self.run.label), &about)?;
         let cells: Vec<&Cell> = self.cells();
-        let values = || cells.iter().filter_map(|cell| cell.latency).flat_map(|latency| latency.curve()).map(|(_, ns)| ns);
+        let values =
+            || cells.iter().filter_map(|cell| cell.latency).flat_map(|latency| latency.curve()).map(|(_, ns)| ns);
         let least = values().min().unwrap_or(1).max(1) as f64;
         let most = values().max().unwrap_or(1) as f64;
         let names = ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"].map(str::to_owned).to_vec();

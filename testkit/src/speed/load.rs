@@ -214,7 +214,7 @@ impl Places {
         let write = match self.read_percent {
             100.. => false,
             0 => true,
-            percent => u64::from(self.rng.next_u32()) * 100 >> 32 >= percent,
+            percent => (u64::from(self.rng.next_u32()) * 100) >> 32 >= percent,
         };
         (self.first + block * self.block, write)
     }

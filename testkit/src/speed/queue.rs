@@ -106,7 +106,8 @@ impl Iscsi {
     /// A queue for requests of `block` bytes on a disk with logical blocks of `logical` bytes.
     #[must_use]
     pub fn new(session: Session, block: usize, logical: u32, depth: usize) -> Self {
-        let slot = |buffers: &Buffers| Slot { read: buffers.read.to_vec(), write: buffers.write.to_vec(), writes: false };
+        let slot =
+            |buffers: &Buffers| Slot { read: buffers.read.to_vec(), write: buffers.write.to_vec(), writes: false };
         let slots = buffers(block, depth).iter().map(slot).collect();
         Self { session, block: block as u64, logical: u64::from(logical), slots, completions: Vec::new() }
     }

@@ -166,8 +166,23 @@ impl Report {
                 let _ = writeln!(
                     text,
                     "{},{},{},{},{:.6},{},{:.3},{:.1},{:.6},{},{:.1},{},{},{},{},{},{}",
-                    cell.block_size, cell.threads, cell.depth, number + 1, run.seconds, run.operations, run.iops,
-                    run.bytes_per_second, run.cpu_seconds, l.min, l.mean, l.p50, l.p90, l.p99, l.p99_9, l.p99_99, l.max
+                    cell.block_size,
+                    cell.threads,
+                    cell.depth,
+                    number + 1,
+                    run.seconds,
+                    run.operations,
+                    run.iops,
+                    run.bytes_per_second,
+                    run.cpu_seconds,
+                    l.min,
+                    l.mean,
+                    l.p50,
+                    l.p90,
+                    l.p99,
+                    l.p99_9,
+                    l.p99_99,
+                    l.max
                 );
             }
         }

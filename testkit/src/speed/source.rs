@@ -81,7 +81,9 @@ impl Source {
                 Ok(Box::new(Iscsi::new(session, block, geometry.logical_block, depth)))
             }
             Self::Other(device) if depth == 1 => Ok(Box::new(Calls::new(device.clone(), block, 1))),
-            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "only one request at a time is possible: use --depth 1")),
+            _ => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "only one request at a time is possible: use --depth 1"))
+            }
         }
     }
 }

@@ -81,7 +81,8 @@ fn test(options: &Options) -> Result<u8, CliError> {
         let (one, other) = (device.geometry().size, second.geometry().size);
         return Err(CliError::Impossible(format!("the two paths lead to disks of {one} and {other} bytes")));
     }
-    let interrupt = crate::signals::interrupt().map_err(|source| CliError::Io { what: "cannot catch signals".to_owned(), source })?;
+    let interrupt = crate::signals::interrupt()
+        .map_err(|source| CliError::Io { what: "cannot catch signals".to_owned(), source })?;
     let about = About {
         device: options.device.clone(),
         plan,
@@ -91,12 +92,14 @@ fn test(options: &Options) -> Result<u8, CliError> {
     if options.caw_race {
         return caw_race(options, &plan, &device, &interrupt, about);
     }
-    let journal = match &options.journal {
-        Some(path) => Some(Journal::create(path, &plan, options.journal_sync).map_err(|source| {
-            CliError::Io { what: format!("cannot begin the journal {}", path.display()), source }
-        })?),
-        None => None,
-    };
+    let journal =
+        match &options.journal {
+            Some(path) => Some(Journal::create(path, &plan, options.journal_sync).map_err(|source| CliError::Io {
+                what: format!("cannot begin the journal {}", path.display()),
+                source,
+            })?),
+            None => None,
+        };
     let write = one_each(&device, plan.workers)?;
     let read = match &second {
         Some(second) => one_each(second, plan.workers)?,
@@ -120,7 +123,8 @@ fn caw_race(
         let most = device.geometry().compare_and_write;
         return Err(CliError::Impossible(format!(
             "{} takes COMPARE AND WRITE of at most {most} bytes: it needs an iSCSI target that has it, and -b {}",
-            options.device, device.geometry().logical_block
+            options.device,
+            device.geometry().logical_block
         )));
     }
     let devices = one_each(device, plan.workers)?;
@@ -151,8 +155,20 @@ fn after_crash(options: &Options, journal: &Path) -> Result<u8, CliError> {
         let c = result.census;
         println!(
             "{}. {} blocks of {}: {} flushed, {} written later and new, {} old, {} mixed, {} free. The journal has {} lines, seed {}.",
-            if result.findings.is_empty() { "Verified".to_owned() } else { format!("FAULTY: {} faults", result.findings.len()) },
-            c.blocks, show_size(plan.block_size.into()), c.flushed, c.new, c.old, c.mixed, c.free, record.lines, plan.seed
+            if result.findings.is_empty() {
+                "Verified".to_owned()
+            } else {
+                format!("FAULTY: {} faults", result.findings.len())
+            },
+            c.blocks,
+            show_size(plan.block_size.into()),
+            c.flushed,
+            c.new,
+            c.old,
+            c.mixed,
+            c.free,
+            record.lines,
+            plan.seed
         );
     }
     Ok(if result.findings.is_empty() { VERIFIED } else { FAULTY })
@@ -298,7 +314,11 @@ fn size(bytes: u64) -> String {
 fn quoted(word: &str) -> String {
     // A # within a word begins no comment.
     let plain = |c: char| c.is_ascii_alphanumeric() || "/.:_-=@,+#".contains(c);
-    if !word.is_empty() && !word.starts_with('#') && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && !word.starts_with('#') && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

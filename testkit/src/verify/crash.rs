@@ -202,7 +202,9 @@ impl Checker<'_> {
         let offset = self.plan.offset(block) + within as u64;
         let (kind, what) = self.judge(block, durable, later, within, group);
         let promise = match (durable.held(), durable.op()) {
-            (held, Some(op)) => format!("operation {op} of worker {} ({held:?}), which was on stable storage", self.worker),
+            (held, Some(op)) => {
+                format!("operation {op} of worker {} ({held:?}), which was on stable storage", self.worker)
+            }
             (_, None) => "what it held before the run".to_owned(),
         };
         let newer = match later {
@@ -224,7 +226,14 @@ impl Checker<'_> {
         }
     }
 
-    fn judge(&self, block: u64, durable: Version, later: &[Version], within: usize, group: &[u8]) -> (FaultKind, String) {
+    fn judge(
+        &self,
+        block: u64,
+        durable: Version,
+        later: &[Version],
+        within: usize,
+        group: &[u8],
+    ) -> (FaultKind, String) {
         let units = group.as_chunks::<UNIT>().0;
         let allowed = |index: usize, unit: &[u8; UNIT]| {
             let within = within + index * UNIT;
@@ -242,7 +251,8 @@ impl Checker<'_> {
             if let Some(bits) = nearly {
                 return (FaultKind::BitFlip, format!("At offset {here} it is that with {bits} bits flipped."));
             }
-            let Some(stamp) = Stamp::parse(unit).filter(|stamp| stamp.matches(unit) && stamp.seed == self.plan.seed) else {
+            let Some(stamp) = Stamp::parse(unit).filter(|stamp| stamp.matches(unit) && stamp.seed == self.plan.seed)
+            else {
                 continue;
             };
             let writer = writer(stamp.generation);
@@ -273,7 +283,14 @@ impl Checker<'_> {
         (FaultKind::LostFlushedWrite, "It holds what it held before the run, or what nobody wrote.".to_owned())
     }
 
-    fn bits_from_allowed(&self, block: u64, durable: Version, later: &[Version], within: usize, unit: &[u8; UNIT]) -> Option<u32> {
+    fn bits_from_allowed(
+        &self,
+        block: u64,
+        durable: Version,
+        later: &[Version],
+        within: usize,
+        unit: &[u8; UNIT],
+    ) -> Option<u32> {
         let offset = self.plan.offset(block);
         std::iter::once(&durable).chain(later).find_map(|version| {
             let stamp = version.content(self.worker)?.stamp(self.plan.seed, offset, within as u64)?;

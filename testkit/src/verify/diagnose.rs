@@ -103,7 +103,7 @@ impl Suspect<'_> {
     }
 
     fn judge(&self, units: &[Unit], again: Option<&[Unit]>, history: &History) -> (FaultKind, String) {
-        if let Some(verdict) = self.from_elsewhere(units).or_else(|| self.flipped(units)) {
+        if let Some(verdict) = self.misplaced(units).or_else(|| self.flipped(units)) {
             return verdict;
         }
         let now_right = again.is_some_and(|again| again.iter().all(|unit| *unit == Unit::Right));
@@ -171,7 +171,7 @@ impl Suspect<'_> {
     }
 
     /// Data that says that it belongs to another place.
-    fn from_elsewhere(&self, units: &[Unit]) -> Option<(FaultKind, String)> {
+    fn misplaced(&self, units: &[Unit]) -> Option<(FaultKind, String)> {
         let offset = self.plan.offset(self.block);
         let (index, stamp) = units.iter().enumerate().find_map(|(index, unit)| {
             let here = (index * UNIT) as u64;

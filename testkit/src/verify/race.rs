@@ -48,7 +48,12 @@ struct Edge {
 ///
 /// # Errors
 /// What the device reports before the race begins. Errors during the race are findings.
-pub fn run(plan: &Plan, distance: Distance, devices: &[Arc<dyn Device>], interrupt: &AtomicBool) -> io::Result<Outcome> {
+pub fn run(
+    plan: &Plan,
+    distance: Distance,
+    devices: &[Arc<dyn Device>],
+    interrupt: &AtomicBool,
+) -> io::Result<Outcome> {
     let started = Instant::now();
     let blocks = plan.blocks.min(BLOCKS);
     let Some(first) = devices.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
@@ -57,6 +62,8 @@ pub fn run(plan: &Plan, distance: Distance, devices: &[Arc<dyn Device>], interru
         Content::Unique { generation: 0 }.fill(plan.seed, plan.offset(block), &mut data);
         first.write(plan.offset(block), &data, true)?;
     }
+    // Some targets state a length for a command that they do not have.
+    first.compare_and_write(plan.offset(plan.first_block + blocks - 1), &data, &data)?;
     let ops = distance.ops.unwrap_or(if distance.time.is_some() { u64::MAX } else { OPS });
     let done = AtomicU64::new(0);
     let start_line = Barrier::new(devices.len());
@@ -67,7 +74,11 @@ pub fn run(plan: &Plan, distance: Distance, devices: &[Arc<dyn Device>], interru
             scope.spawn(move || {
                 start_line.wait();
                 let late = || distance.time.is_some_and(|time| started.elapsed() >= time);
-                while !interrupt.load(Relaxed) && !late() && done.fetch_add(1, Relaxed) < ops && racer.findings.is_empty() {
+                while !interrupt.load(Relaxed)
+                    && !late()
+                    && done.fetch_add(1, Relaxed) < ops
+                    && racer.findings.is_empty()
+                {
                     racer.turn();
                 }
                 racer
@@ -172,7 +183,9 @@ impl Racer {
         for (index, part) in self.found.chunks(logical).enumerate() {
             let at = offset + (index * logical) as u64;
             let stamp = part.first_chunk::<UNIT>().and_then(Stamp::parse);
-            match stamp.filter(|stamp| Content::Unique { generation: stamp.generation }.matches(self.plan.seed, at, part)) {
+            match stamp
+                .filter(|stamp| Content::Unique { generation: stamp.generation }.matches(self.plan.seed, at, part))
+            {
                 Some(stamp) => updates.push(stamp.generation),
                 None => return Err(format!("The logical block at offset {at} is not one whole update.")),
             }
@@ -190,7 +203,18 @@ impl Racer {
 fn finding(plan: &Plan, kind: FaultKind, block: u64, worker: u32, op: u64, explanation: String) -> Finding {
     let offset = Some(plan.offset(block));
     let log = String::new();
-    Finding { kind, block: Some(block), offset, blocks: 1, worker, op, at_the_end: false, explanation, repeat_ops: None, log }
+    Finding {
+        kind,
+        block: Some(block),
+        offset,
+        blocks: 1,
+        worker,
+        op,
+        at_the_end: false,
+        explanation,
+        repeat_ops: None,
+        log,
+    }
 }
 
 fn name(update: u64) -> String {

@@ -84,7 +84,13 @@ impl Reporter {
         let size = plan.offset(plan.blocks);
         self.say(&format!(
             "{}: {} blocks of {} ({}) from block {}, {} threads, seed {}",
-            self.about.device, plan.blocks, show_size(plan.block_size.into()), show_size(size), plan.first_block, plan.workers, plan.seed
+            self.about.device,
+            plan.blocks,
+            show_size(plan.block_size.into()),
+            show_size(size),
+            plan.first_block,
+            plan.workers,
+            plan.seed
         ));
     }
 
@@ -215,7 +221,8 @@ impl Report for Reporter {
 pub fn describe(plan: &Plan, finding: &Finding) -> String {
     let place = match (finding.block, finding.offset) {
         (Some(block), Some(offset)) => {
-            let more = if finding.blocks > 1 { format!(" and {} behind it", finding.blocks - 1) } else { String::new() };
+            let more =
+                if finding.blocks > 1 { format!(" and {} behind it", finding.blocks - 1) } else { String::new() };
             format!(" in block {block}{more} (offset {offset}, LBA {} of 512 bytes)", offset / 512)
         }
         _ => String::new(),
