@@ -198,6 +198,23 @@ fn late_data_of_a_task_that_has_ended() {
     assert_eq!(pair.answers(), []);
 }
 
+/// The same where the initiator, too, gave its tag out anew.
+#[test]
+fn late_data_of_a_task_whose_tags_are_both_used_again() {
+    let mut pair = Pair::full();
+    let (itt, task) = write(&mut pair, 1024);
+    let [old] = r2ts(&mut pair)[..] else { panic!("not one R2T") };
+    pair.with_outbox(|target, _| target.forget(task));
+    let mut command = pair.initiator.write(&[0x2a], 1024);
+    command.itt = itt;
+    let again = pair.command(&command, &[]);
+    assert_eq!((task, pair.collect(again, 1024)), (again, Collect::Pending));
+    let [new] = r2ts(&mut pair)[..] else { panic!("not one R2T") };
+    assert_eq!(pair.unit(&unit(&old).emit(), &[9; 1024]), []);
+    let seen = pair.unit(&unit(&new).emit(), &[1; 1024]);
+    assert!(matches!(&seen[..], [Seen::Data { data, complete: true, .. }] if data == &[1; 1024]), "{seen:?}");
+}
+
 /// A unit that has not come whole is received in place, at any cut, with and without digests: the same data.
 #[test]
 fn data_in_place_with_and_without_digests() {
