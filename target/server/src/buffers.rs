@@ -53,15 +53,16 @@ impl<'a> Buffers<'a> {
     /// Gives a buffer back.
     pub fn give(&mut self, buffer: Vec<u8>) {
         match CLASSES.iter().position(|class| *class == buffer.len()) {
-            Some(class) if self.kept + buffer.len() <= KEPT => {
+            Some(class) if self.kept + buffer.len() <= KEPT.min(self.charged) => {
                 self.kept += buffer.len();
                 self.free[class].push(buffer);
             }
-            Some(_) => {
+            // One that was made beside the budget has a length that is none of the classes', or nothing is charged for it.
+            Some(_) if self.charged >= buffer.len() => {
                 self.charged -= buffer.len();
                 self.budget.left.fetch_add(buffer.len(), Ordering::Relaxed);
             }
-            None => {}
+            _ => {}
         }
     }
 }

@@ -92,7 +92,7 @@ impl<const TASKS: usize> Connection<TASKS> {
         let task = match self.owner(&unit, len) {
             Owner::Task(task) => task,
             Owner::Nobody => return Event::Handled,
-            Owner::Fault(task, fault) => return self.data_fault(task, fault),
+            Owner::Fault(task, fault) => return self.data_fault(task, &unit, len, fault),
         };
         let wanted = self.slots.slot(task).map_or(0, |slot| slot.out.wanted);
         let complete = self.take(task, unit, len, out);
@@ -102,16 +102,32 @@ impl<const TASKS: usize> Connection<TASKS> {
 
     /// The task of a Data-Out unit whose digest was wrong fails (RFC 7143 7.8).
     pub(super) fn data_out_lost(&mut self, bhs: &Bhs) -> Event<'static> {
-        match self.owner(&DataOut::parse(bhs), bhs.data_len() as u32) {
-            Owner::Task(task) | Owner::Fault(task, _) => self.data_fault(task, CommandFault::Digest),
+        let len = bhs.data_len() as u32;
+        match self.owner(&DataOut::parse(bhs), len) {
+            Owner::Task(task) => self.data_fault(task, &DataOut::parse(bhs), len, CommandFault::Digest),
+            Owner::Fault(task, fault) => self.data_fault(task, &DataOut::parse(bhs), len, fault),
             Owner::Nobody => Event::Handled,
         }
     }
 
-    fn data_fault(&mut self, task: TaskId, fault: CommandFault) -> Event<'static> {
-        if let Some(slot) = self.slots.slot_mut(task) {
-            slot.out.collecting = false;
+    /// A task's data broke the rules. It is answered when the last unit that was expected has come (RFC 7143 11.17):
+    /// none of its data is on its way then. What was not expected is no reason to wait for more.
+    fn data_fault(&mut self, task: TaskId, unit: &DataOut, len: u32, fault: CommandFault) -> Event<'static> {
+        let Some(slot) = self.slots.slot_mut(task) else { return Event::Handled };
+        let state = &mut slot.out;
+        let fault = *state.failed.get_or_insert(fault);
+        // A solicited sequence is over, too, where all of it has come and the F bit was forgotten.
+        let all = unit.offset.saturating_add(len) >= state.sequence_end;
+        if unit.ttt == RESERVED_TAG {
+            state.unsolicited &= !unit.is_final;
+        } else if unit.is_final || all {
+            state.answering = state.answering.wrapping_add(1);
         }
+        let expects_more = state.unsolicited || state.answering != state.r2t_sn;
+        if expects_more && fault != CommandFault::Unexpected {
+            return Event::Handled;
+        }
+        state.collecting = false;
         Event::DataFault { task, fault }
     }
 
@@ -122,6 +138,9 @@ impl<const TASKS: usize> Connection<TASKS> {
         let Some((id, slot)) = found.and_then(|id| Some((id, self.slots.slot(id)?))) else { return Owner::Nobody };
         if !slot.out.collecting || slot.command.itt != unit.itt {
             return Owner::Nobody;
+        }
+        if let Some(fault) = slot.out.failed {
+            return Owner::Fault(id, fault);
         }
         match self.check(&slot.out, slot.command.expected_len, unit, len, id) {
             Ok(()) => Owner::Task(id),

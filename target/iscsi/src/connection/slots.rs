@@ -1,5 +1,6 @@
 //! The tasks of a connection: a table of fixed size, and where each task's data stand.
 
+use super::CommandFault;
 use crate::pdu::{RESERVED_TAG, ScsiCommand};
 
 /// A task of a connection: an index below its capacity, free to index tables of the driver's with.
@@ -45,6 +46,8 @@ pub(crate) struct DataOutState {
     pub(crate) sequence_end: u32,
     /// The driver asked for the data.
     pub(crate) collecting: bool,
+    /// They broke the rules; what is still to come is discarded.
+    pub(crate) failed: Option<CommandFault>,
 }
 
 /// All tasks. Tags and tasks are kept apart so that a search for a tag stays in few cache lines.

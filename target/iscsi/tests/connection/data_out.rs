@@ -167,6 +167,19 @@ fn a_sequence_that_breaks_the_rules_fails_its_task() {
     }
 }
 
+/// 11.17: a task whose data broke the rules is answered when the last unit that was expected has come, not before.
+#[test]
+fn a_broken_sequence_is_answered_at_its_end() {
+    let mut pair = Pair::full();
+    let (_, task) = write(&mut pair, 2048);
+    let [r2t] = r2ts(&mut pair)[..] else { panic!("not one R2T") };
+    let part = |data_sn, at: u32, is_final| DataOut { data_sn, offset: at, is_final, ..unit(&r2t) };
+    // Unit 0 never comes.
+    assert_eq!(pair.unit(&part(1, 512, false).emit(), &[0; 512]), []);
+    assert_eq!(pair.unit(&part(2, 1024, false).emit(), &[0; 512]), []);
+    assert_eq!(pair.unit(&part(3, 1536, true).emit(), &[0; 512]), [Seen::Fault(task, CommandFault::Digest)]);
+}
+
 /// 11.7.5: an offset that does not fit in 32 bits.
 #[test]
 fn an_offset_at_the_end_of_the_numbers() {

@@ -15,6 +15,9 @@ use crate::target::Lun;
 /// A CDB whose opcode no device server of ours has (SPC-4 table E.2: variable length CDB).
 const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// Most unused workspaces that a connection keeps.
+const SPARE: usize = 4;
+
 impl Driver<'_> {
     /// A command came.
     #[inline]
@@ -175,8 +178,7 @@ impl Driver<'_> {
             return;
         }
         // A command's immediate data is at most FirstBurstLength: where the budget is used up it is taken all the same.
-        // (The vector's own length belongs to no class of buffers, so that it is not given back to the budget.)
-        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| vec![0; immediate.len() + 1]);
+        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| vec![0; immediate.len()]);
         buffer[..immediate.len()].copy_from_slice(immediate);
         self.slots[id].data_len = immediate.len();
         self.slots[id].data = Some(buffer);
@@ -259,7 +261,9 @@ impl Driver<'_> {
         if let Some(buffer) = slot.data.take() {
             self.buffers.give(buffer);
         }
-        if let Some(workspace) = slot.workspace.take() {
+        if let Some(workspace) = slot.workspace.take()
+            && self.spare.len() < SPARE
+        {
             self.spare.push(workspace);
         }
         self.slots.vacate(id);

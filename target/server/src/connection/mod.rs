@@ -262,7 +262,13 @@ impl<'t> Driver<'t> {
             match message {
                 Message::Close(_) | Message::Abort { .. } | Message::Quiet { .. } => self.receive(message),
                 // These may have more to send than there is room for.
-                Message::Served { .. } | Message::Wake { .. } => self.deferred.push_back(message),
+                Message::Served { .. } => self.deferred.push_back(message),
+                Message::Wake { lun } => {
+                    let same = |other: &Message| matches!(other, Message::Wake { lun: waiting } if *waiting == lun);
+                    if !self.deferred.iter().any(same) {
+                        self.deferred.push_back(message);
+                    }
+                }
                 Message::Shutdown => {
                     // The time for a logout runs also for a peer that cannot be asked for it.
                     self.end_after(LOGOUT_LIMIT);
