@@ -1,6 +1,6 @@
 # What the scripts of all runs share. `fail` ends the guest: the host learns why, and that it was no pass.
 
-say() { echo "$*" >&3; }
+say() { echo "vm: $*" >&3; }
 step() { say "step $*"; }
 note() { say "note $*"; }
 

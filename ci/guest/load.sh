@@ -84,7 +84,7 @@ judge_load() {
         case $result in
             failed*)
                 show "$name" cat "/tmp/$name.log"
-                fail "$name $result"
+                fail "$name $result: $(grep -m 1 -e FAULT -e ERROR -e panicked "/tmp/$name.log" || tail -n 1 "/tmp/$name.log")"
                 ;;
         esac
         note "$name $result"

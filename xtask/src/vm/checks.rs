@@ -12,6 +12,8 @@ use crate::process::spell;
 #[derive(Debug)]
 pub struct Checks {
     run: &'static str,
+    /// What the names of the checks from now on begin with.
+    part: String,
     done: Vec<CheckReport>,
     current: Option<(String, Instant)>,
     start: Instant,
@@ -20,14 +22,21 @@ pub struct Checks {
 impl Checks {
     /// None yet, of the run of this name.
     pub fn new(run: &'static str) -> Self {
-        Checks { run, done: Vec::new(), current: None, start: Instant::now() }
+        Checks { run, part: String::new(), done: Vec::new(), current: None, start: Instant::now() }
+    }
+
+    /// The one under way has passed; those from now on belong to this part of the run.
+    pub fn part(&mut self, name: &str) {
+        self.end(None);
+        self.part = format!("{name}: ");
     }
 
     /// The one under way has passed, and this one begins.
     pub fn begin(&mut self, name: &str) {
         self.end(None);
-        self.say(name);
-        self.current = Some((name.to_owned(), Instant::now()));
+        let name = format!("{}{name}", self.part);
+        self.say(&name);
+        self.current = Some((name, Instant::now()));
     }
 
     /// The one under way has passed, or failed for a reason. Without one under way, a failure is one of its own.
@@ -53,11 +62,6 @@ impl Checks {
     /// Tells what is going on.
     pub fn say(&self, text: &str) {
         println!("{:>7.1} s  {text}", self.start.elapsed().as_secs_f64());
-    }
-
-    /// Whether one has failed.
-    pub fn has_failed(&self) -> bool {
-        self.done.iter().any(|check| check.failure.is_some())
     }
 
     /// Writes the report and gives the verdict.
@@ -94,12 +98,13 @@ mod tests {
         checks.begin("log in");
         checks.begin("load");
         checks.end(Some("fsx-one failed".into()));
-        assert!(checks.has_failed());
+        checks.part("after");
         checks.check("iesp stops", Ok(()));
         let error = checks.conclude(Some(&file), dir.path()).unwrap_err().to_string();
         assert!(error.contains("1 of 3 checks failed") && error.contains("vm fsx: load: fsx-one failed"), "{error}");
         let reports: Vec<CheckReport> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         assert_eq!(reports.iter().map(|one| one.failure.is_none()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(reports[2].name, "vm fsx: after: iesp stops");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `cargo xtask vm …`: a real Linux, in a virtual machine, as the initiator.
 
+mod boot;
 mod checks;
 mod failover;
 mod fsx;
@@ -13,7 +14,7 @@ mod sg3;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use crate::workspace;
@@ -29,6 +30,8 @@ pub enum Task {
     Sg3(sg3::Args),
     /// The same load as fsx while paths are taken away and come back
     Failover(failover::Args),
+    /// A guest without a disk boots from the target: iPXE, GRUB, root on the LUN; BIOS and UEFI
+    Boot(boot::Args),
 }
 
 /// What all runs can be told.
@@ -60,10 +63,17 @@ impl Common {
 /// # Errors
 /// When the guest cannot be made or started, or what it did is not what it should be.
 pub fn run(task: &Task) -> Result<()> {
+    let needs_qemu = !matches!(task, Task::Image(_));
+    if needs_qemu && workspace::find_program("qemu-system-x86_64").is_none() {
+        bail!(
+            "qemu-system-x86_64 is not installed (Debian: qemu-system-x86); `cargo xtask vm boot` needs ipxe-qemu and ovmf, too"
+        );
+    }
     match task {
         Task::Image(args) => image::run(args),
         Task::Fsx(args) => fsx::run(args),
         Task::Sg3(args) => sg3::run(args),
         Task::Failover(args) => failover::run(args),
+        Task::Boot(args) => boot::run(args),
     }
 }

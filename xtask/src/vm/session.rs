@@ -18,11 +18,13 @@ const KVM_HELLO: Duration = Duration::from_secs(30);
 const TCG_HELLO: Duration = Duration::from_secs(180);
 /// From the last word to the end of QEMU.
 const END_LIMIT: Duration = Duration::from_secs(60);
-const LAST_WORD: &str = "verdict passed";
+/// What the scripts' words to the host begin with.
+const WORD: &str = "vm: ";
+const LAST_WORD: &str = "vm: verdict passed";
 /// The guest's two networks: the names of their cards, and of the host in them.
 pub const NETWORKS: [(&str, &str); 2] = [("net0", "10.0.2.2"), ("net1", "10.0.3.2")];
 /// The initiator's name.
-const INITIATOR: &str = "iqn.2026-01.io.github.iesp:guest";
+pub const INITIATOR: &str = "iqn.2026-01.io.github.iesp:guest";
 
 /// What all guests have from `ci/guest`: in the guest, here, and the permission bits.
 const SCRIPTS: &[(&str, &str, u32)] = &[
@@ -74,7 +76,7 @@ pub fn run(
     run: &Run<'_>,
     checks: &mut Checks,
     logs: &Path,
-    mut answer: impl FnMut(&str, &mut Guest) -> Result<()>,
+    answer: impl FnMut(&str, &mut Guest) -> Result<()>,
 ) -> Result<()> {
     let image = image::prepare()?;
     let scratch = tempfile::tempdir()?;
@@ -82,17 +84,42 @@ pub fn run(
     image::with_overlay(&image, &overlay(run)?, &initramfs)?;
 
     checks.begin("start the guest");
-    let (mut guest, mut lines) = start(&image.kernel, &initramfs, checks, logs)?;
-    let deadline = Instant::now() + run.limit;
-    let failure = follow(&mut guest, &mut lines, checks, deadline, &mut answer);
+    let machine = |accelerator| -> Result<Machine> {
+        let command_line = "console=ttyS0 panic=-1 net.ifnames=0 rdinit=/init";
+        let machine = Machine::new(accelerator, Firmware::Bios).kernel(&image.kernel, &initramfs, command_line);
+        NETWORKS.iter().zip(2..).try_fold(machine, |machine, ((name, _), subnet)| {
+            let mut network = Network::new(name, subnet);
+            // No boot ROM: nothing is booted from the network here.
+            network.device_options.push("romfile=".to_owned());
+            Ok(machine.network(network))
+        })
+    };
+    let (guest, lines) = start(machine, checks, logs)?;
+    conduct(guest, lines, checks, run.limit, run.expected, answer)
+}
+
+/// Follows a guest from its first word to its end. `answer` does what the guest's script asks for; `expected` is what the
+/// kernel may complain of.
+///
+/// # Errors
+/// When the guest's end cannot be seen. What it found is in `checks`.
+pub fn conduct(
+    mut guest: Guest,
+    mut lines: Lines,
+    checks: &mut Checks,
+    limit: Duration,
+    expected: &[&str],
+    mut answer: impl FnMut(&str, &mut Guest) -> Result<()>,
+) -> Result<()> {
+    let failure = follow(&mut guest, &mut lines, checks, Instant::now() + limit, &mut answer);
+    let failed = failure.is_some();
     checks.end(failure);
     let console = guest.console().lines();
-    let failed = checks.has_failed();
     let verdict = guest.conclude(LAST_WORD, Instant::now() + END_LIMIT)?;
     // A run that has failed ends as it likes.
     let end = if verdict == Verdict::Passed || failed { Ok(()) } else { Err(anyhow::anyhow!("{verdict}")) };
     checks.check("the guest's end", end);
-    checks.check("the kernel's log", judge_kernel(console, run.expected));
+    checks.check("the kernel's log", judge_kernel(console, expected));
     Ok(())
 }
 
@@ -126,7 +153,10 @@ fn overlay(run: &Run<'_>) -> Result<Tree> {
 }
 
 /// Starts the guest, with KVM where that works, and waits for its script's first word.
-fn start(kernel: &Path, initramfs: &Path, checks: &Checks, logs: &Path) -> Result<(Guest, Lines)> {
+///
+/// # Errors
+/// When QEMU does not start, or the guest says nothing.
+pub fn start(machine: impl Fn(Accelerator) -> Result<Machine>, checks: &Checks, logs: &Path) -> Result<(Guest, Lines)> {
     let likely = Accelerator::likely();
     let tries: &[(Accelerator, Duration)] = match likely {
         Accelerator::Kvm => &[(Accelerator::Kvm, KVM_HELLO), (Accelerator::Tcg, TCG_HELLO)],
@@ -134,20 +164,9 @@ fn start(kernel: &Path, initramfs: &Path, checks: &Checks, logs: &Path) -> Resul
     };
     for (accelerator, limit) in tries.iter().copied() {
         checks.say(&format!("QEMU, {accelerator}"));
-        let mut machine = Machine::new(accelerator, Firmware::Bios).kernel(
-            kernel,
-            initramfs,
-            "console=ttyS0 panic=-1 net.ifnames=0 rdinit=/init",
-        );
-        for (index, (name, _)) in NETWORKS.iter().enumerate() {
-            let mut network = Network::new(name, u8::try_from(index + 2)?);
-            // No boot ROM: nothing is booted from the network here.
-            network.device_options.push("romfile=".to_owned());
-            machine = machine.network(network);
-        }
-        let guest = machine.start(logs)?;
+        let guest = machine(accelerator)?.start(logs)?;
         let mut lines = guest.report().lines();
-        match lines.find("hello", Instant::now() + limit) {
+        match lines.find("vm: hello", Instant::now() + limit) {
             Waited::Line(_) => return Ok((guest, lines)),
             Waited::TimedOut => checks.say(&format!("no word from the guest for {} s", limit.as_secs())),
             Waited::Closed => checks.say(&format!("QEMU ended: {}", guest.said())),
@@ -170,7 +189,9 @@ fn follow(
             Waited::TimedOut => return Some("the run takes too long".to_owned()),
             Waited::Closed => return Some("the guest ended before it was done".to_owned()),
         };
-        let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        // Firmware may have left a line without an end before it.
+        let Some((_, words)) = line.split_once(WORD) else { continue };
+        let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
         match word {
             "step" => checks.begin(rest),
             "note" => checks.say(&format!("  {rest}")),
@@ -185,8 +206,8 @@ fn follow(
                 }
             }
             "fail" => return Some(rest.to_owned()),
-            _ if line == LAST_WORD => return None,
-            _ => checks.say(&format!("  {line}")),
+            "verdict" => return None,
+            _ => checks.say(&format!("  {words}")),
         }
     }
 }

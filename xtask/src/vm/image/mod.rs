@@ -8,14 +8,14 @@ mod recipe;
 mod tree;
 
 use std::fs::File;
-use std::io::{BufWriter, Cursor, Write};
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use self::packages::Package;
-use self::recipe::Recipe;
+pub use self::recipe::Recipe;
 pub use self::tree::Tree;
 use crate::process::{spell, timed};
 use crate::workspace;
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
     println!("initramfs  {} ({} MiB)", image.initramfs.display(), image.initramfs.metadata()?.len() >> 20);
     println!("SHA-256    {sum}");
     if args.verify {
-        let (recipe, packages) = wanted()?;
+        let (recipe, packages) = wanted(GUEST)?;
         let again = tempfile::tempdir_in(cache_folder()?)?;
         build(&recipe, &packages, again.path())?;
         let second = checksum(&again.path().join(INITRAMFS))?;
@@ -70,8 +70,8 @@ const LAYOUT: &str = "1";
 /// # Errors
 /// When it cannot be made.
 pub fn prepare() -> Result<Image> {
-    let (recipe, packages) = wanted()?;
-    let folder = cache_folder()?.join(key(&recipe_text()?, &packages));
+    let (recipe, packages) = wanted(GUEST)?;
+    let folder = cache_folder()?.join(key(&recipe_text(GUEST)?, &packages));
     if !folder.exists() {
         println!("making the guest of {} packages", packages.len());
         let (made, took) = timed(|| -> Result<()> {
@@ -110,41 +110,41 @@ pub fn cache_folder() -> Result<PathBuf> {
 pub fn with_overlay(image: &Image, overlay: &Tree, file: &Path) -> Result<()> {
     let what = || format!("cannot write {}", file.display());
     std::fs::copy(&image.initramfs, file).with_context(what)?;
-    let bytes = archive::write(overlay, Cursor::new(Vec::new()))?.into_inner();
-    File::options().append(true).open(file)?.write_all(&bytes).with_context(what)
+    File::options().append(true).open(file)?.write_all(&archive_of(overlay)?).with_context(what)
 }
 
-fn recipe_text() -> Result<String> {
-    let file = workspace::root().join("ci/guest/image.toml");
-    std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+/// A tree as an uncompressed initramfs.
+///
+/// # Errors
+/// When a file in it is larger than 4 GiB.
+pub fn archive_of(tree: &Tree) -> Result<Vec<u8>> {
+    Ok(archive::write(tree, Cursor::new(Vec::new()))?.into_inner())
 }
 
-fn wanted() -> Result<(Recipe, Vec<Package>)> {
-    let recipe = Recipe::parse(&recipe_text()?)?;
-    let packages = packages::resolve(&recipe)?;
-    Ok((recipe, packages))
+/// All that the packages of a recipe bring, and the recipe.
+///
+/// # Errors
+/// When apt does not have them.
+pub fn unpack(recipe: &str) -> Result<(Recipe, Tree)> {
+    let (recipe, packages) = wanted(recipe)?;
+    let all = unpack_packages(&packages)?;
+    Ok((recipe, all))
 }
 
-fn build(recipe: &Recipe, packages: &[Package], folder: &Path) -> Result<()> {
-    let files = packages::fetch(packages, &cache_folder()?.join("packages"))?;
-    let mut all = Tree::default();
-    for file in &files {
-        all.add_package(file)?;
-    }
+/// The kernel among what the packages bring.
+///
+/// # Errors
+/// When there is none.
+pub fn kernel_of(all: &Tree) -> Result<&[u8]> {
     let kernel = all.matching("boot/vmlinuz-*")?;
-    let kernel = kernel.first().and_then(|path| all.data(path)).context("no kernel")?;
-    std::fs::write(folder.join(KERNEL), kernel).with_context(|| format!("cannot write {}", folder.display()))?;
-
-    let guest = select(recipe, &all)?;
-    let out = BufWriter::new(File::create(folder.join(INITRAMFS))?);
-    archive::write(&guest, out)?.flush()?;
-    let list: String = packages.iter().map(|package| format!("{} {}\n", package.file, package.checksum)).collect();
-    std::fs::write(folder.join("packages.txt"), list)?;
-    Ok(())
+    kernel.first().and_then(|path| all.data(path)).context("no kernel")
 }
 
 /// Of all that the packages bring, what the recipe names, with what that needs.
-fn select(recipe: &Recipe, all: &Tree) -> Result<Tree> {
+///
+/// # Errors
+/// When something is not there.
+pub fn select(recipe: &Recipe, all: &Tree) -> Result<Tree> {
     let mut guest = Tree::default();
     for pattern in recipe.programs.iter().chain(&recipe.libraries) {
         for path in all.matching(pattern)? {
@@ -161,6 +161,38 @@ fn select(recipe: &Recipe, all: &Tree) -> Result<Tree> {
         guest.add_link(folder, &format!("usr/{folder}"));
     }
     Ok(guest)
+}
+
+/// The recipe of the guest of all runs but `boot`.
+const GUEST: &str = "image.toml";
+
+fn recipe_text(name: &str) -> Result<String> {
+    let file = workspace::root().join("ci/guest").join(name);
+    std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+fn wanted(name: &str) -> Result<(Recipe, Vec<Package>)> {
+    let recipe = Recipe::parse(&recipe_text(name)?).with_context(|| name.to_owned())?;
+    let packages = packages::resolve(&recipe)?;
+    Ok((recipe, packages))
+}
+
+fn unpack_packages(packages: &[Package]) -> Result<Tree> {
+    let mut all = Tree::default();
+    for file in packages::fetch(packages, &cache_folder()?.join("packages"))? {
+        all.add_package(&file)?;
+    }
+    Ok(all)
+}
+
+fn build(recipe: &Recipe, packages: &[Package], folder: &Path) -> Result<()> {
+    let all = unpack_packages(packages)?;
+    let kernel = kernel_of(&all)?;
+    std::fs::write(folder.join(KERNEL), kernel).with_context(|| format!("cannot write {}", folder.display()))?;
+    std::fs::write(folder.join(INITRAMFS), archive_of(&select(recipe, &all)?)?)?;
+    let list: String = packages.iter().map(|package| format!("{} {}\n", package.file, package.checksum)).collect();
+    std::fs::write(folder.join("packages.txt"), list)?;
+    Ok(())
 }
 
 /// Names the folder of an image: by the recipe and by the packages' checksums.
@@ -186,12 +218,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recipe_can_be_read() {
-        let recipe = Recipe::parse(&recipe_text().unwrap()).unwrap();
-        let mut names = recipe.packages.clone();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), recipe.packages.len(), "a package stands twice");
+    fn the_recipes_can_be_read() {
+        for name in [GUEST, "boot.toml"] {
+            let recipe = Recipe::parse(&recipe_text(name).unwrap()).unwrap();
+            let mut names = recipe.packages.clone();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), recipe.packages.len(), "{name}: a package stands twice");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ci/guest/image.toml`: what the guest is made of.
+//! `ci/guest/*.toml`: what a guest is made of.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -27,6 +27,6 @@ impl Recipe {
     /// # Errors
     /// When the text is no recipe.
     pub fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).context("ci/guest/image.toml")
+        toml::from_str(text).context("no recipe")
     }
 }

@@ -1,7 +1,9 @@
 //! Files in memory, with /bin, /sbin, /lib and /lib64 merged into /usr.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -136,6 +138,26 @@ impl Tree {
             }
         }
         chain.into_iter().next_back().with_context(|| format!("no {path}"))
+    }
+
+    /// Writes files and links below a folder, which is made; owner and times are those of who writes.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    pub fn write_to(&self, folder: &Path) -> Result<()> {
+        for (path, node) in &self.nodes {
+            let path = folder.join(path);
+            let what = || format!("cannot write {}", path.display());
+            std::fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(what)?;
+            match node {
+                Node::File { mode, data } => {
+                    std::fs::write(&path, data).with_context(what)?;
+                    std::fs::set_permissions(&path, Permissions::from_mode(*mode)).with_context(what)?;
+                }
+                Node::Link(target) => symlink(target, &path).with_context(what)?,
+            }
+        }
+        Ok(())
     }
 
     /// The path, what it links to, and so on; the last one is a file.
