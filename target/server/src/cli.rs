@@ -13,6 +13,8 @@ pub enum BackendKind {
     File,
     /// Memory: `-d` is its size, and it is gone at the end.
     Ram,
+    /// An export of an NBD server.
+    Nbd,
 }
 
 /// An iSCSI target: serves disk images, block devices and memory to initiators on the network.
@@ -25,8 +27,9 @@ pub struct Cli {
     #[arg(short = 'b', long = "backend", value_name = "TYPE", value_enum, default_value = "file")]
     pub backend: BackendKind,
 
-    /// What to serve: the path of a disk image or a block device (with `-b ram`: a size, as in 1G). Given several times, it
-    /// makes LUN 0, 1, 2 and so on.
+    /// What to serve: the path of a disk image or a block device (with `-b ram`: a size, as in 1G;
+    /// with `-b nbd`: HOST:PORT, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH). Given several times, it makes LUN
+    /// 0, 1, 2 and so on.
     #[arg(short = 'd', long = "device", value_name = "X", action = ArgAction::Append)]
     pub devices: Vec<String>,
 
@@ -83,9 +86,15 @@ pub struct Cli {
     #[arg(long)]
     pub read_only: bool,
 
-    /// The disk's UUID, from which its serial number comes, in place of the one that is kept beside the image; for one disk.
+    /// The disk's UUID, from which its serial number comes, in place of the one that is kept beside the image (of an NBD
+    /// export: in the state folder of this machine); for one disk. Give it where several iesp serve the same export.
     #[arg(long, value_name = "UUID")]
     pub uuid: Option<uuid::Uuid>,
+
+    /// Seconds for which commands wait for an NBD server that is away; then they fail. Linux initiators give a command up
+    /// after 30.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub nbd_reconnect: u16,
 
     /// Only initiators that prove this CHAP name may log in; with --chap-secret-file.
     #[arg(long, value_name = "NAME", requires = "chap_secret_file")]

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use iesp_scsi::Identity;
 
+use crate::backend::NbdAddress;
 use crate::cli::{BackendKind, Cli};
 use crate::failure::Failure;
 use crate::size;
@@ -40,6 +42,13 @@ pub enum Source {
     Path(PathBuf),
     /// So many bytes of memory.
     Ram(u64),
+    /// An export of an NBD server.
+    Nbd {
+        /// Where it is.
+        address: NbdAddress,
+        /// How long commands wait for a server that is away.
+        reconnect: Duration,
+    },
 }
 
 /// One disk.
@@ -142,7 +151,10 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<DiskConfig>, Failure> {
         return Ok(vec![disk(Source::Path(data_folder()?.join("disk.img")), Some(create))]);
     }
     if demo {
-        return Err(Failure::usage("-b ram needs a size: add -d SIZE, for example -d 1G"));
+        return Err(Failure::usage(match cli.backend {
+            BackendKind::Nbd => "-b nbd needs an export: add -d HOST:PORT or -d nbd://HOST:PORT/EXPORT",
+            _ => "-b ram needs a size: add -d SIZE, for example -d 1G",
+        }));
     }
     if cli.uuid.is_some() && cli.devices.len() > 1 {
         return Err(Failure::usage("--uuid is for one disk: two disks must not have the same identity"));
@@ -150,7 +162,16 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<DiskConfig>, Failure> {
     if cli.devices.len() > LUNS {
         return Err(Failure::usage(format!("{} disks are too many: {LUNS} is the most", cli.devices.len())));
     }
+    let export = |device: &String| match NbdAddress::parse(device) {
+        Ok(_) if cli.create.is_some() => {
+            Err(Failure::usage("--create makes images: an NBD export is made on its server"))
+        }
+        Ok(address) => Ok(Source::Nbd { address, reconnect: Duration::from_secs(cli.nbd_reconnect.into()) }),
+        Err(error) => Err(Failure::usage(format!("-d {error}"))),
+    };
     let source = |device: &String| match cli.backend {
+        BackendKind::Nbd => export(device),
+        BackendKind::File if NbdAddress::is_uri(device) => export(device),
         BackendKind::File => Ok(Source::Path(PathBuf::from(device))),
         BackendKind::Ram => match size::parse(device) {
             Ok(len) => Ok(Source::Ram(len)),
@@ -166,12 +187,12 @@ fn is_among(file: &Path, disks: &[DiskConfig]) -> bool {
     let node = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
     disks.iter().any(|disk| match &disk.source {
         Source::Path(path) => path == file || node(file).is_some_and(|this| node(path) == Some(this)),
-        Source::Ram(_) => false,
+        Source::Ram(_) | Source::Nbd { .. } => false,
     })
 }
 
 /// The user's data folder (XDG base directory specification).
-fn data_folder() -> Result<PathBuf, Failure> {
+pub fn data_folder() -> Result<PathBuf, Failure> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
     let base = base

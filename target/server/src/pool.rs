@@ -43,6 +43,14 @@ pub struct Job {
     pub reply: UnboundedSender<Message>,
 }
 
+impl Job {
+    /// It is done: says what became of it and gives the buffer back.
+    pub fn finish(self, outcome: Outcome) {
+        // A connection waits for its jobs before it ends.
+        let _ = self.reply.send(Message::Served { task: self.task, outcome, buffer: self.buffer });
+    }
+}
+
 impl Work {
     /// Does it, as far as `patience` allows.
     ///
@@ -73,7 +81,6 @@ impl Work {
     }
 }
 
-/// Whole blocks: one of which only a part is deallocated is mapped.
 fn extent(
     backend: &dyn Backend,
     offset: u64,
@@ -81,15 +88,20 @@ fn extent(
     block: u32,
     patience: Patience,
 ) -> Result<Served<Outcome>, IoError> {
-    let block = u64::from(block);
     Ok(match backend.extent(offset, len, patience)? {
         Served::WouldBlock => Served::WouldBlock,
-        Served::Done((false, bytes)) if bytes >= block => {
-            Served::Done(Outcome::Extent { mapped: false, blocks: bytes / block })
-        }
-        Served::Done((false, _)) => Served::Done(Outcome::Extent { mapped: true, blocks: 1 }),
-        Served::Done((true, bytes)) => Served::Done(Outcome::Extent { mapped: true, blocks: bytes.div_ceil(block) }),
+        Served::Done(extent) => Served::Done(extent_outcome(extent, block)),
     })
+}
+
+/// Bytes of a backend's extent in whole blocks: one of which only a part is deallocated is mapped.
+pub fn extent_outcome((mapped, bytes): (bool, u64), block: u32) -> Outcome {
+    let block = u64::from(block);
+    match mapped {
+        false if bytes >= block => Outcome::Extent { mapped: false, blocks: bytes / block },
+        false => Outcome::Extent { mapped: true, blocks: 1 },
+        true => Outcome::Extent { mapped: true, blocks: bytes.div_ceil(block) },
+    }
 }
 
 /// A fixed number of threads that take jobs in order.
@@ -127,8 +139,10 @@ impl Pool {
         Ok(Self { shared, threads })
     }
 
-    /// Hands a job over.
+    /// Has a job done: by its backend, where that takes it, or by a thread.
     pub fn submit(&self, job: Job) {
+        let backend = Arc::clone(&job.backend);
+        let Err(job) = backend.submit(job) else { return };
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.jobs.push_back(job);
         drop(queue);
@@ -155,8 +169,7 @@ impl Shared {
                 Ok(Served::WouldBlock) => Outcome::Failed(IoError::Other),
                 Err(error) => Outcome::Failed(error),
             };
-            // A connection waits for its jobs before it ends.
-            let _ = job.reply.send(Message::Served { task: job.task, outcome, buffer: job.buffer });
+            job.finish(outcome);
         }
     }
 

@@ -195,9 +195,11 @@ fn announce(target: &Target, disks: &[DiskConfig]) {
         let what = match &disk.source {
             Source::Path(path) => path.display().to_string(),
             Source::Ram(_) => "memory".to_owned(),
+            Source::Nbd { address, .. } => address.to_string(),
         };
-        let len = lun.backend.facts().len;
-        let read_only = if disk.read_only { ", read-only" } else { "" };
+        let facts = lun.backend.facts();
+        let len = facts.len;
+        let read_only = if facts.read_only { ", read-only" } else { "" };
         println!("  LUN {:<3} {what} ({}, {}-byte blocks{read_only})", lun.number, size::show(len), lun.block_size());
     }
     println!("  target  {}", target.name);

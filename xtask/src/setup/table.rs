@@ -121,6 +121,32 @@ pub const REQUIREMENTS: &[Requirement] = &[
         note: None,
     },
     Requirement {
+        probe: Probe::Program("nbdkit"),
+        why: "tests of the NBD backend: a server with faults on demand",
+        apt: &["nbdkit"],
+        dnf: &["nbdkit", "nbdkit-basic-plugins", "nbdkit-basic-filters"],
+        pacman: &["nbdkit"],
+        note: None,
+    },
+    Requirement {
+        probe: Probe::Program("qemu-nbd"),
+        why: "tests of the NBD backend: qcow2 images",
+        apt: &["qemu-utils"],
+        dnf: &["qemu-img"],
+        pacman: &["qemu-img"],
+        note: None,
+    },
+    Requirement {
+        probe: Probe::Program("nbd-server"),
+        why: "tests of the NBD backend: a server without structured replies",
+        apt: &["nbd-server"],
+        dnf: &["nbd"],
+        pacman: &["nbd"],
+        note: Some(
+            "where systemd runs, the package nbd-server starts a daemon that no test uses: `systemctl disable --now nbd-server` ends it",
+        ),
+    },
+    Requirement {
         probe: Probe::Program("tgtd"),
         why: "bench: the peer that iesp is measured beside",
         apt: &["tgt"],

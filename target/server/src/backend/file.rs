@@ -148,6 +148,8 @@ impl FileBackend {
             len,
             read_only: options.read_only,
             discard_granularity: if options.unmap { granularity } else { 0 },
+            // The page cache.
+            volatile_cache: true,
             rotational: false,
         };
         Ok(Self {
@@ -365,7 +367,7 @@ fn granularity(metadata: &std::fs::Metadata, medium: Medium) -> u32 {
     }
 }
 
-fn is_zero(data: &[u8]) -> bool {
+pub(super) fn is_zero(data: &[u8]) -> bool {
     data.chunks(4096).all(|chunk| chunk == &ZEROS[..chunk.len()])
 }
 

@@ -1,10 +1,15 @@
 //! What a logical unit's blocks are kept in. A backend knows bytes and offsets: no SCSI command, no session.
 
 mod file;
+mod nbd;
 
+use file::is_zero;
 pub use file::{FileBackend, OpenError, OpenOptions};
+pub use nbd::{Address as NbdAddress, NbdBackend, NbdOptions};
 
 use iesp_scsi::IoError;
+
+use crate::pool::Job;
 
 /// Whether a call may wait for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Facts {
     pub read_only: bool,
     /// Bytes of the unit in which space is given back; 0 where it is not.
     pub discard_granularity: u32,
+    /// A write that was answered may be lost until a flush: initiators must know, or they send none.
+    pub volatile_cache: bool,
     /// A spinning disk.
     pub rotational: bool,
 }
@@ -41,6 +48,15 @@ pub struct Facts {
 pub trait Backend: Send + Sync + std::fmt::Debug {
     /// What it can do.
     fn facts(&self) -> Facts;
+
+    /// Takes a job that it will finish by itself, while others are under way. Where it does not, the job comes back and is for
+    /// a thread that waits.
+    ///
+    /// # Errors
+    /// The job.
+    fn submit(&self, job: Job) -> Result<(), Job> {
+        Err(job)
+    }
 
     /// Reads all of `buffer`.
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError>;

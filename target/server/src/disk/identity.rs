@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::backend::NbdAddress;
+use crate::config::data_folder;
 use crate::failure::Failure;
 
 /// The UUID of the disk at `path`: kept in `PATH.uuid`; for a block device in the data folder of the system, by the
@@ -18,7 +20,19 @@ use crate::failure::Failure;
 /// # Errors
 /// What keeps it from being read or written, and what to do.
 pub fn of(path: &Path, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
-    let beside = place(path);
+    kept_in(place(path), made)
+}
+
+/// The UUID of an NBD export: kept in the state folder, by the export's URI. Another machine that serves the same export
+/// has to be given the same one.
+///
+/// # Errors
+/// What keeps it from being read or written, and what to do.
+pub fn of_export(address: &NbdAddress, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
+    kept_in(state_folder()?.join(EXPORTS).join(address.file_name() + ".uuid"), made)
+}
+
+fn kept_in(beside: PathBuf, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
     match std::fs::read_to_string(&beside) {
         Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| {
             Failure::runtime(format!(
@@ -38,7 +52,8 @@ pub fn of(path: &Path, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
 fn keep_new(beside: &Path) -> Result<Uuid, Failure> {
     let uuid = Uuid::new_v4();
     let write = || {
-        if let Some(folder) = beside.parent().filter(|folder| folder.starts_with(DEVICES)) {
+        if let Some(folder) = beside.parent().filter(|folder| folder.starts_with(DEVICES) || folder.ends_with(EXPORTS))
+        {
             std::fs::create_dir_all(folder)?;
         }
         // Whole or not at all, and there after a power cut.
@@ -58,6 +73,19 @@ fn keep_new(beside: &Path) -> Result<Uuid, Failure> {
 
 /// Where block devices' identities are kept: /dev itself does not last.
 const DEVICES: &str = "/var/lib/iesp/devices";
+
+/// Where NBD exports' identities are kept, in the state folder.
+const EXPORTS: &str = "exports";
+
+/// The service manager's word (systemd.exec(5)), the system's folder, or the user's own.
+fn state_folder() -> Result<PathBuf, Failure> {
+    let given = std::env::var_os("STATE_DIRECTORY").filter(|folder| !folder.is_empty());
+    match given {
+        Some(given) => Ok(std::env::split_paths(&given).next().unwrap_or_default()),
+        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/iesp")),
+        None => data_folder(),
+    }
+}
 
 fn place(path: &Path) -> PathBuf {
     let is_device = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());

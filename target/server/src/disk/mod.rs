@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use iesp_scsi::{Capabilities, Identity, LogicalUnit, Unmap};
 
-use crate::backend::{Backend, Facts, FileBackend, OpenError, OpenOptions};
+use crate::backend::{Backend, Facts, FileBackend, NbdBackend, NbdOptions, OpenError, OpenOptions};
 use crate::config::{DiskConfig, Source};
 use crate::failure::Failure;
 use crate::target::{Lun, PORTAL_GROUP};
@@ -24,11 +24,11 @@ const OPTIMAL_TRANSFER: u32 = 256 << 10;
 /// Which disk, why, and what to do.
 pub fn open_all(disks: &[DiskConfig], target_name: &str) -> Result<Vec<Lun>, Failure> {
     // What is there is opened before what is missing is made.
-    let mut backends: Vec<Option<FileBackend>> = disks.iter().map(open_existing).collect::<Result<_, _>>()?;
+    let mut backends: Vec<Option<Arc<dyn Backend>>> = disks.iter().map(open_existing).collect::<Result<_, _>>()?;
     let mut made = Made::default();
     for (disk, backend) in disks.iter().zip(&mut backends) {
         if backend.is_none() {
-            *backend = Some(make(disk, &mut made)?);
+            *backend = Some(Arc::new(make(disk, &mut made)?));
         }
     }
     let luns = disks.iter().zip(backends.into_iter().flatten()).enumerate();
@@ -66,20 +66,27 @@ fn options(disk: &DiskConfig) -> OpenOptions {
     }
 }
 
-fn failure(disk: &DiskConfig, error: &OpenError) -> Failure {
+fn failure(disk: &DiskConfig, error: &dyn std::error::Error) -> Failure {
     match &disk.source {
         Source::Path(path) => Failure::runtime(format!("{}: {error}", path.display())),
         Source::Ram(len) => Failure::runtime(format!("{len} bytes of memory: {error}")),
+        Source::Nbd { address, .. } => Failure::runtime(format!("{address}: {error}")),
     }
 }
 
-fn open_existing(disk: &DiskConfig) -> Result<Option<FileBackend>, Failure> {
+fn open_existing(disk: &DiskConfig) -> Result<Option<Arc<dyn Backend>>, Failure> {
     let opened = match &disk.source {
+        Source::Nbd { address, reconnect } => {
+            let OpenOptions { read_only, block_size, unmap, unmap_zeros } = options(disk);
+            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect: *reconnect };
+            let backend = NbdBackend::open(address, &options).map_err(|error| failure(disk, &error))?;
+            return Ok(Some(Arc::new(backend)));
+        }
         Source::Path(path) => FileBackend::open(path, &options(disk)),
         Source::Ram(len) => FileBackend::memory(*len, &options(disk)),
     };
     match opened {
-        Ok(backend) => Ok(Some(backend)),
+        Ok(backend) => Ok(Some(Arc::new(backend))),
         Err(OpenError::Missing) if disk.create.is_some() => Ok(None),
         Err(error) => Err(failure(disk, &error)),
     }
@@ -104,7 +111,7 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
 fn lun(
     number: u16,
     disk: &DiskConfig,
-    backend: FileBackend,
+    backend: Arc<dyn Backend>,
     target_name: &str,
     made: &mut Made,
 ) -> Result<Lun, Failure> {
@@ -112,11 +119,12 @@ fn lun(
         (_, Some(uuid)) => uuid,
         (Source::Ram(_), None) => uuid::Uuid::new_v4(),
         (Source::Path(path), None) => identity::of(path, &mut made.0)?,
+        (Source::Nbd { address, .. }, None) => identity::of_export(address, &mut made.0)?,
     };
     let identity = Identity::new(*uuid.as_bytes(), target_name, PORTAL_GROUP, number)
         .map_err(|error| Failure::runtime(format!("LUN {number} cannot have an identity: {error:?}")))?;
     let unit = LogicalUnit::new(capabilities(&backend.facts(), disk), identity);
-    Ok(Lun { number, unit, backend: Arc::new(backend), block_shift: disk.block_size.trailing_zeros() })
+    Ok(Lun { number, unit, backend, block_shift: disk.block_size.trailing_zeros() })
 }
 
 fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {
@@ -126,8 +134,7 @@ fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {
         block_size: disk.block_size,
         physical_block_exponent: disk.physical_exponent,
         read_only: facts.read_only,
-        // The page cache: a write is durable after a flush. Initiators must know, or they send none.
-        volatile_cache: true,
+        volatile_cache: facts.volatile_cache,
         unmap: (facts.discard_granularity != 0)
             .then(|| Unmap { granularity: blocks(facts.discard_granularity).max(1), alignment: 0 }),
         max_transfer_blocks: blocks(MAX_TRANSFER),

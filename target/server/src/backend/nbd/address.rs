@@ -1,0 +1,173 @@
+//! Where an export is: `host:port`, or an NBD URI (doc/uri.md of the NBD project).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The port that IANA has for NBD.
+const PORT: u16 = 10809;
+
+/// Most bytes of an export's name (NBD, "Values": strings).
+const NAME: usize = 4096;
+
+/// What stays as it is in a URI's path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A host's name or address, and a port.
+    Tcp(String, u16),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+/// An export of a server. Its `Display` is its URI, the same for each way to write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// The export's name; empty for the server's default one.
+    pub export: String,
+}
+
+impl Address {
+    /// Whether this is a URI of NBD's rather than anything else, such as a path.
+    pub fn is_uri(text: &str) -> bool {
+        ["nbd://", "nbds://", "nbd+unix://", "nbds+unix://"].iter().any(|scheme| text.starts_with(scheme))
+    }
+
+    /// Of `host`, `host:port`, `nbd://host:port/export` or `nbd+unix:///export?socket=PATH`.
+    ///
+    /// # Errors
+    /// What is wrong and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("nbds://") || text.starts_with("nbds+unix://") {
+            return Err(format!("{text}: NBD with TLS is not supported: use nbd:// through a tunnel"));
+        }
+        if let Some(rest) = text.strip_prefix("nbd+unix://") {
+            return Self::unix(text, rest);
+        }
+        let (authority, path) = match text.strip_prefix("nbd://") {
+            Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
+            None if text.contains('/') => {
+                return Err(format!(
+                    "{text} is no address: write HOST:PORT, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH"
+                ));
+            }
+            None => (text, ""),
+        };
+        if path.contains('?') || authority.contains(['?', '@']) {
+            return Err(format!("{text}: user names and query parameters have no meaning in nbd:// URIs"));
+        }
+        let (host, port) = host_and_port(authority)
+            .ok_or_else(|| format!("{text}: write the server as HOST:PORT, as in 192.168.1.10:10809 or [::1]:10809"))?;
+        Ok(Self { endpoint: Endpoint::Tcp(host, port), export: name(text, path)? })
+    }
+
+    fn unix(text: &str, rest: &str) -> Result<Self, String> {
+        let wrong = || format!("{text}: write nbd+unix:///EXPORT?socket=PATH");
+        let (path, query) = rest.split_once('?').ok_or_else(wrong)?;
+        let socket = query
+            .strip_prefix("socket=")
+            .filter(|socket| !socket.is_empty() && !socket.contains('&'))
+            .ok_or_else(wrong)?;
+        let socket = percent_decode_str(socket).decode_utf8().map_err(|_| wrong())?;
+        let export = path.strip_prefix('/').ok_or_else(wrong)?;
+        Ok(Self { endpoint: Endpoint::Unix(PathBuf::from(&*socket)), export: name(text, export)? })
+    }
+
+    /// A name for a file that belongs to this export.
+    pub fn file_name(&self) -> String {
+        utf8_percent_encode(&self.to_string(), NON_ALPHANUMERIC).to_string().replace('%', "_")
+    }
+}
+
+fn name(text: &str, path: &str) -> Result<String, String> {
+    let name = percent_decode_str(path).decode_utf8().map_err(|_| format!("{text}: the export's name is no UTF-8"))?;
+    if name.len() > NAME || name.contains('\0') {
+        return Err(format!("{text}: an export's name has at most {NAME} bytes, and no zero among them"));
+    }
+    Ok(name.into_owned())
+}
+
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':').or(rest.is_empty().then_some(""))?)
+        }
+        None => text.rsplit_once(':').unwrap_or((text, "")),
+    };
+    let port = if port.is_empty() { PORT } else { port.parse().ok().filter(|port| *port != 0)? };
+    let bare_v6 = host.contains(':') && !text.starts_with('[');
+    (!host.is_empty() && !bare_v6).then(|| (host.to_owned(), port))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let export = utf8_percent_encode(&self.export, PLAIN);
+        match &self.endpoint {
+            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "nbd://[{host}]:{port}/{export}"),
+            Endpoint::Tcp(host, port) => write!(f, "nbd://{host}:{port}/{export}"),
+            Endpoint::Unix(path) => {
+                let path = path.to_string_lossy();
+                write!(f, "nbd+unix:///{export}?socket={}", utf8_percent_encode(&path, PLAIN))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write() {
+        let tcp = |host: &str, port, export: &str| Address {
+            endpoint: Endpoint::Tcp(host.into(), port),
+            export: export.into(),
+        };
+        for (text, address) in [
+            ("box", tcp("box", 10809, "")),
+            ("box:99", tcp("box", 99, "")),
+            ("[::1]:99", tcp("::1", 99, "")),
+            ("nbd://box", tcp("box", 10809, "")),
+            ("nbd://box:1/", tcp("box", 1, "")),
+            ("nbd://[::1]//disk", tcp("::1", 10809, "/disk")),
+            ("nbd://box/hello%20world", tcp("box", 10809, "hello world")),
+        ] {
+            assert_eq!(Address::parse(text), Ok(address.clone()), "{text}");
+            assert_eq!(Address::parse(&address.to_string()), Ok(address), "{text}");
+        }
+        let unix = Address { endpoint: Endpoint::Unix("/tmp/a b".into()), export: "x".into() };
+        assert_eq!(Address::parse("nbd+unix:///x?socket=/tmp/a%20b"), Ok(unix.clone()));
+        assert_eq!(Address::parse(&unix.to_string()), Ok(unix));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for text in [
+            "",
+            ":99",
+            "box:x",
+            "box:0",
+            "box:70000",
+            "::1",
+            "a/b",
+            "nbd:///x",
+            "nbd://u@box/",
+            "nbd://box/x?a=b",
+            "nbds://box/x",
+            "nbd+unix:///x",
+            "nbd+unix:///x?socket=",
+            "nbd+unix://box?socket=/s",
+            "nbd+unix:///?socket=/s&x=y",
+            "nbd://box/%ff",
+            "nbd://box/%00",
+        ] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The client of an export: its calls, and its connections, which it makes again where they are lost.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use iesp_scsi::IoError;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::address::Address;
+use super::call::{Answer, Call};
+use super::connect::{ConnectError, connect};
+use super::handshake::Export;
+use super::journal::{Journal, Kept};
+use super::lane::Lane;
+use super::link::{LinkEnd, Stream, drive};
+use super::protocol::Request;
+
+/// How long one attempt to connect may take.
+pub const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The first pause between attempts, and the longest; each is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// How long a server may owe an answer and say nothing at all.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Writes of the journal that are repeated at the same time.
+const REPLAY: usize = 64;
+
+/// How long the connections have to end at a stop.
+const STOP: Duration = Duration::from_secs(1);
+
+/// An export, as long as the program serves it. It lives on one thread.
+#[derive(Debug)]
+pub struct Client {
+    address: Address,
+    /// As it was met at first.
+    pub export: Export,
+    /// How long calls wait for a server that is away.
+    limit: Duration,
+    /// The connections that take calls; none while there is no server, or the journal is being written again.
+    lanes: RefCell<Vec<Rc<RefCell<Lane>>>>,
+    /// Calls that wait for a server.
+    waiting: RefCell<VecDeque<Call>>,
+    /// The server is away for longer than the limit: calls fail at once.
+    away: Cell<bool>,
+    restart: Notify,
+    /// What was answered and not flushed.
+    pub journal: Rc<RefCell<Journal>>,
+}
+
+impl Client {
+    /// A client of what was met there; [`Self::run`] serves its calls.
+    pub fn new(address: Address, export: Export, limit: Duration) -> Self {
+        Self {
+            address,
+            export,
+            limit,
+            lanes: RefCell::default(),
+            waiting: RefCell::default(),
+            away: Cell::new(false),
+            restart: Notify::new(),
+            journal: Rc::default(),
+        }
+    }
+
+    /// Sends a request, and again where the connection is lost under it, until it is answered or the server stays away.
+    pub async fn call(&self, request: Request, buffer: Vec<u8>, at: usize, keep: bool) -> Answer {
+        let (call, answer) = Call::new(request, buffer, at, keep);
+        self.dispatch(call);
+        answer.await.unwrap_or_else(|_| Answer { result: Err(IoError::NotReady), buffer: Vec::new() })
+    }
+
+    fn dispatch(&self, call: Call) {
+        if self.away.get() {
+            return call.fail(IoError::NotReady);
+        }
+        let lanes = self.lanes.borrow();
+        match lanes.iter().min_by_key(|lane| lane.borrow().load()) {
+            Some(lane) => lane.borrow_mut().push(call),
+            None => self.waiting.borrow_mut().push_back(call),
+        }
+    }
+
+    /// A flush failed: nothing is sent any more until the journal was written again, over new connections.
+    pub fn restart(&self) {
+        self.close();
+        self.restart.notify_one();
+    }
+
+    /// Serves the calls, over these connections and those that come after them.
+    pub async fn run(&self, mut streams: Vec<Box<dyn Stream>>) {
+        let mut pause = PAUSES.0;
+        let mut lost_since = None;
+        loop {
+            let began = Instant::now();
+            let (end, fruitful) = self.session(streams).await;
+            if let LinkEnd::Stopped = end {
+                return;
+            }
+            tracing::warn!(export = %self.address, reason = %end, "the connection to the NBD server is lost");
+            if fruitful {
+                (pause, lost_since) = (PAUSES.0, None);
+            } else {
+                // It takes connections and answers nothing: no reason to be in a hurry.
+                pause = (pause * 2).min(PAUSES.1);
+                sleep(pause).await;
+            }
+            streams = self.reconnect(*lost_since.get_or_insert(began.max(Instant::now() - pause)), pause).await;
+            tracing::warn!(export = %self.address, connections = streams.len(), "connected to the NBD server again");
+        }
+    }
+
+    /// From fresh connections until one of them is lost; whether any reply came.
+    async fn session(&self, streams: Vec<Box<dyn Stream>>) -> (LinkEnd, bool) {
+        let mut lanes = Vec::new();
+        let mut links = JoinSet::new();
+        for stream in streams {
+            let lane = Rc::new(RefCell::new(Lane::new(Rc::clone(&self.journal))));
+            links.spawn_local(drive(stream, Rc::clone(&lane), self.export));
+            lanes.push(lane);
+        }
+        let end = tokio::select! {
+            end = next_end(&mut links) => end,
+            end = self.serve(&lanes) => end,
+        };
+        self.close();
+        links.abort_all();
+        while links.join_next().await.is_some() {}
+        let fruitful = lanes.iter().any(|lane| lane.borrow().answered() > 0);
+        self.take_back(&lanes, &end);
+        (end, fruitful)
+    }
+
+    async fn serve(&self, lanes: &[Rc<RefCell<Lane>>]) -> LinkEnd {
+        if let Some(lane) = lanes.first() {
+            self.replay(lane).await;
+        }
+        self.away.set(false);
+        *self.lanes.borrow_mut() = lanes.to_vec();
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(|call| self.dispatch(call));
+        loop {
+            tokio::select! {
+                () = self.restart.notified() => return LinkEnd::FlushFailed,
+                () = sleep(SILENCE / 60) => {}
+            }
+            let silent =
+                |lane: &Rc<RefCell<Lane>>| lane.borrow().silent_since().is_some_and(|since| since.elapsed() >= SILENCE);
+            if lanes.iter().any(silent) {
+                return LinkEnd::Silent;
+            }
+        }
+    }
+
+    /// No call goes to the connections any more.
+    fn close(&self) {
+        self.lanes.borrow_mut().clear();
+    }
+
+    /// What was not answered waits for the next connection, unless it has waited for long enough.
+    fn take_back(&self, lanes: &[Rc<RefCell<Lane>>], end: &LinkEnd) {
+        let mut calls: VecDeque<_> =
+            lanes.iter().flat_map(|lane| lane.borrow_mut().drain()).filter(Call::is_wanted).collect();
+        calls.append(&mut self.waiting.borrow_mut());
+        let (mut patient, mut tired) = (VecDeque::new(), VecDeque::new());
+        for mut call in calls {
+            call.losses += 1;
+            call.progress = Default::default();
+            let age = call.born.elapsed();
+            let enough = match end {
+                LinkEnd::Silent => age >= SILENCE,
+                // One connection may be lost under any call; a server that loses each one answers it never.
+                _ => call.losses > 1 && age >= self.limit,
+            };
+            if enough { &mut tired } else { &mut patient }.push_back(call);
+        }
+        *self.waiting.borrow_mut() = patient;
+        self.give_up(tired);
+    }
+
+    /// These calls fail. From now on the initiator may reach the disk by another way and write there, so that nothing
+    /// older may be written again.
+    fn give_up(&self, calls: VecDeque<Call>) {
+        if calls.is_empty() {
+            return;
+        }
+        calls.into_iter().for_each(|call| call.fail(IoError::NotReady));
+        self.abandon_journal();
+    }
+
+    fn abandon_journal(&self) {
+        if self.journal.borrow_mut().give_up() {
+            tracing::error!(
+                export = %self.address,
+                "writes since the last flush may be lost: every flush fails from now on; restart iesp after a check"
+            );
+        }
+    }
+
+    /// Writes the journal again.
+    async fn replay(&self, lane: &Rc<RefCell<Lane>>) {
+        let mut next = 0;
+        loop {
+            let batch: Vec<Kept> = self.journal.borrow().batch(next, REPLAY).to_vec();
+            if batch.is_empty() {
+                return;
+            }
+            next += batch.len();
+            let send = |kept: Kept| {
+                let (call, answer) = Call::new(kept.request, kept.data.into_vec(), 0, false);
+                lane.borrow_mut().push(call);
+                answer
+            };
+            let answers: Vec<_> = batch.into_iter().map(send).collect();
+            for answer in answers {
+                if let Ok(Answer { result: Err(error), .. }) = answer.await {
+                    tracing::error!(export = %self.address, ?error, "a write cannot be repeated");
+                    return self.abandon_journal();
+                }
+            }
+        }
+    }
+
+    /// Tries until there is a server again. Past the limit all calls fail until then.
+    async fn reconnect(&self, lost: Instant, mut pause: Duration) -> Vec<Box<dyn Stream>> {
+        let mut told = false;
+        loop {
+            let left = if self.away.get() { ATTEMPT } else { self.limit.saturating_sub(lost.elapsed()) };
+            match timeout(ATTEMPT.min(left.max(PAUSES.0)), connect(&self.address))
+                .await
+                .unwrap_or(Err(ConnectError::Silent))
+            {
+                Ok((streams, export)) if self.export.is_served_by(&export) => return streams,
+                Ok(_) if !told => {
+                    told = true;
+                    tracing::error!(export = %self.address, reason = %ConnectError::Changed, "not connected");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(export = %self.address, reason = %error, "not connected"),
+            }
+            if !self.away.get() && lost.elapsed() >= self.limit {
+                tracing::error!(export = %self.address, "the NBD server stays away: commands fail");
+                self.away.set(true);
+                self.give_up(self.waiting.take());
+                self.abandon_journal();
+            }
+            let left = self.limit.saturating_sub(lost.elapsed());
+            sleep(if self.away.get() { pause } else { pause.min(left) }).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Ends the connections in order where there are any; calls that were not answered fail.
+    pub async fn stop(&self, run: tokio::task::JoinHandle<()>) {
+        let lanes = self.lanes.take();
+        self.away.set(true);
+        lanes.iter().for_each(|lane| lane.borrow_mut().stop());
+        // Without a connection there is nobody to say goodbye to.
+        let patience = if lanes.is_empty() { Duration::ZERO } else { STOP };
+        let abort = run.abort_handle();
+        if timeout(patience, run).await.is_err() {
+            abort.abort();
+        }
+        self.waiting.take().into_iter().for_each(|call| call.fail(IoError::NotReady));
+    }
+}
+
+async fn next_end(links: &mut JoinSet<LinkEnd>) -> LinkEnd {
+    match links.join_next().await {
+        Some(Ok(end)) => end,
+        // A link that panicked has said so.
+        Some(Err(_)) | None => LinkEnd::Closed,
+    }
+}

@@ -1,0 +1,80 @@
+//! Connections to a server, as many as it is good for.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::address::{Address, Endpoint};
+use super::handshake::{Export, HandshakeError, negotiate};
+use super::link::Stream;
+
+/// Connections to a server that allows several.
+const CONNECTIONS: usize = 4;
+
+/// How long each connection after the first may take: a server that serves one at a time leaves the others waiting.
+const ANOTHER: Duration = Duration::from_secs(1);
+
+/// How long a peer may leave bytes unacknowledged before its connection counts as lost.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing listens there, say.
+    #[error("the NBD server cannot be reached: {0}")]
+    Unreachable(io::Error),
+    /// What listens there serves no such export.
+    #[error("the NBD server cannot be used: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// It took too long.
+    #[error("the NBD server does not answer")]
+    Silent,
+    /// The export is not what it was.
+    #[error(
+        "the export has changed (its size, its block sizes or what it can do): restart iesp to serve it as it is now"
+    )]
+    Changed,
+}
+
+/// Connects; several times where the server allows it. Where that fails later, the first connections do.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(address: &Address) -> Result<(Vec<Box<dyn Stream>>, Export), ConnectError> {
+    let (first, export) = connect_once(address).await?;
+    let mut streams = vec![first];
+    while export.multi_conn() && streams.len() < CONNECTIONS {
+        match timeout(ANOTHER, connect_once(address)).await {
+            Ok(Ok((stream, other))) if other == export => streams.push(stream),
+            // It serves so many and no more, say.
+            _ => break,
+        }
+    }
+    Ok((streams, export))
+}
+
+async fn connect_once(address: &Address) -> Result<(Box<dyn Stream>, Export), ConnectError> {
+    let mut stream = open(&address.endpoint).await.map_err(ConnectError::Unreachable)?;
+    let export = negotiate(&mut stream, &address.export).await?;
+    Ok((stream, export))
+}
+
+async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
+    match endpoint {
+        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let socket = SockRef::from(&stream);
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new().with_time(UNACKNOWLEDGED / 2).with_interval(UNACKNOWLEDGED / 8),
+            )?;
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+            Ok(Box::new(stream))
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! An export of an NBD server (doc/proto.md of the NBD project; its rules are cited as "NBD").
+//!
+//! One thread has all connections of an export. Work comes to it as orders and becomes calls ([`work`]); a call goes to the
+//! lane of a connection ([`lane`]), which sends it and matches the reply ([`replies`]) by its cookie. [`client`] makes lost
+//! connections again, and has the [`journal`] written to them first.
+
+mod address;
+mod call;
+mod client;
+mod connect;
+mod handshake;
+mod journal;
+mod lane;
+mod link;
+mod protocol;
+mod replies;
+mod work;
+
+use std::rc::Rc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use iesp_scsi::{IoError, Outcome};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
+
+pub use address::Address;
+
+use super::{Backend, Facts, Patience, Served};
+use crate::pool::{Job, Work};
+use client::{ATTEMPT, Client};
+use connect::{ConnectError, connect};
+use handshake::Export;
+use work::Worker;
+
+/// How an export is served.
+#[derive(Debug, Clone, Copy)]
+pub struct NbdOptions {
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Bytes of a logical block, of which the size must be a multiple.
+    pub block_size: u32,
+    /// UNMAP gives space back.
+    pub unmap: bool,
+    /// A write of zeros gives space back, too.
+    pub unmap_zeros: bool,
+    /// How long commands wait for a server that is away.
+    pub reconnect: Duration,
+}
+
+/// Why an export cannot be served; what to do stands in the message.
+#[derive(Debug, thiserror::Error)]
+pub enum NbdError {
+    /// No server, or no such export.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No blocks.
+    #[error("the export is empty: give it a size on the server")]
+    Empty,
+    /// Not whole blocks.
+    #[error(
+        "the export's size of {size} bytes is no multiple of the block size of {block} bytes: change its size on the server"
+    )]
+    NotWholeBlocks {
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        block: u32,
+    },
+    /// The system says so.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A backend on an export.
+#[derive(Debug)]
+pub struct NbdBackend {
+    facts: Facts,
+    orders: UnboundedSender<Order>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// To the thread of an export.
+#[derive(Debug)]
+enum Order {
+    /// To be answered by its own way.
+    Job(Job),
+    /// Somebody waits for the answer.
+    Wait(Work, Vec<u8>, SyncSender<(Outcome, Vec<u8>)>),
+    /// Bytes will be wanted.
+    Cache { offset: u64, len: u64 },
+    /// The end.
+    Stop,
+}
+
+impl NbdBackend {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// [`NbdError`], for people to read.
+    pub fn open(address: &Address, options: &NbdOptions) -> Result<Self, NbdError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let attempt = async { timeout(ATTEMPT, connect(address)).await.unwrap_or(Err(ConnectError::Silent)) };
+        let (streams, export) = runtime.block_on(attempt)?;
+        let facts = facts(&export, options)?;
+        let (orders, inbox) = unbounded_channel();
+        let (address, options) = (address.clone(), *options);
+        let serve = move || {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, async move {
+                let client = Rc::new(Client::new(address, export, options.reconnect));
+                let worker = Rc::new(Worker::new(Rc::clone(&client), options.unmap, options.unmap_zeros));
+                let running = Rc::clone(&client);
+                let run = spawn_local(async move { running.run(streams).await });
+                take_orders(inbox, &worker).await;
+                client.stop(run).await;
+            });
+            drop(tasks);
+            // A resolver that hangs must not hold the program up.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("nbd".to_owned()).spawn(serve)?;
+        Ok(Self { facts, orders, thread: Some(thread) })
+    }
+
+    /// Has the work done and waits for it.
+    fn wait(&self, work: Work, buffer: Vec<u8>) -> Result<(Outcome, Vec<u8>), IoError> {
+        let (done, answer) = sync_channel(1);
+        self.orders.send(Order::Wait(work, buffer, done)).map_err(|_| IoError::NotReady)?;
+        match answer.recv().map_err(|_| IoError::NotReady)? {
+            (Outcome::Failed(error), _) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    fn perform(&self, work: Work, buffer: &[u8], patience: Patience) -> Result<Served, IoError> {
+        match patience {
+            Patience::None => Ok(Served::WouldBlock),
+            Patience::Any => self.wait(work, buffer.to_vec()).map(|_| Served::Done(())),
+        }
+    }
+}
+
+impl Drop for NbdBackend {
+    fn drop(&mut self) {
+        // Where the thread has ended nobody takes it.
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Backend for NbdBackend {
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Job> {
+        match self.orders.send(Order::Job(job)) {
+            // The thread has ended: the call that comes instead will be told so.
+            Err(SendError(Order::Job(job))) => Err(job),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {
+        if patience == Patience::None {
+            return Ok(Served::WouldBlock);
+        }
+        let (_, bytes) = self.wait(Work::Read { offset, len: buffer.len() }, vec![0; buffer.len()])?;
+        buffer.copy_from_slice(bytes.get(..buffer.len()).ok_or(IoError::Other)?);
+        Ok(Served::Done(()))
+    }
+
+    fn write(&self, offset: u64, data: &[u8], durable: bool, patience: Patience) -> Result<Served, IoError> {
+        self.perform(Work::Write { offset, from: 0, len: data.len(), durable }, data, patience)
+    }
+
+    fn flush(&self, patience: Patience) -> Result<Served, IoError> {
+        self.perform(Work::Flush, &[], patience)
+    }
+
+    fn unmap(&self, offset: u64, len: u64, patience: Patience) -> Result<Served, IoError> {
+        self.perform(Work::Unmap { offset, len }, &[], patience)
+    }
+
+    fn zero(&self, offset: u64, len: u64, unmap: bool, patience: Patience) -> Result<Served, IoError> {
+        self.perform(Work::Zero { offset, len, unmap }, &[], patience)
+    }
+
+    fn extent(&self, offset: u64, len: u64, patience: Patience) -> Result<Served<(bool, u64)>, IoError> {
+        if patience == Patience::None {
+            return Ok(Served::WouldBlock);
+        }
+        match self.wait(Work::Extent { offset, len, block: 1 }, Vec::new())? {
+            (Outcome::Extent { mapped, blocks }, _) => Ok(Served::Done((mapped, blocks))),
+            _ => Err(IoError::Other),
+        }
+    }
+
+    fn prefetch(&self, offset: u64, len: u64) {
+        // Advice: where nobody takes it nothing is lost.
+        let _ = self.orders.send(Order::Cache { offset, len });
+    }
+}
+
+fn facts(export: &Export, options: &NbdOptions) -> Result<Facts, NbdError> {
+    let block = options.block_size;
+    if export.len == 0 {
+        return Err(NbdError::Empty);
+    }
+    if !export.len.is_multiple_of(u64::from(block)) {
+        return Err(NbdError::NotWholeBlocks { size: export.len, block });
+    }
+    let read_only = options.read_only || export.read_only();
+    Ok(Facts {
+        len: export.len,
+        read_only,
+        discard_granularity: if options.unmap && export.zeroes() && !read_only {
+            export.preferred.max(block)
+        } else {
+            0
+        },
+        volatile_cache: export.flush(),
+        rotational: export.rotational(),
+    })
+}
+
+/// Until the end, or until nobody is left to give any.
+async fn take_orders(mut inbox: UnboundedReceiver<Order>, worker: &Rc<Worker>) {
+    while let Some(order) = inbox.recv().await {
+        let worker = Rc::clone(worker);
+        match order {
+            Order::Job(mut job) => drop(spawn_local(async move {
+                let (outcome, buffer) = worker.perform(job.work, std::mem::take(&mut job.buffer)).await;
+                job.buffer = buffer;
+                job.finish(outcome);
+            })),
+            Order::Wait(work, buffer, done) => drop(spawn_local(async move {
+                // Who waited may have gone.
+                let _ = done.send(worker.perform(work, buffer).await);
+            })),
+            Order::Cache { offset, len } => drop(spawn_local(async move { worker.cache(offset, len).await })),
+            Order::Stop => return,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Work as a server takes it: aligned to its blocks, in pieces that it allows, with the flags that it has.
+
+use std::mem::take;
+use std::rc::Rc;
+
+use iesp_scsi::{IoError, Outcome};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::client::Client;
+use super::protocol::{Command, Request, allocation, request_flags};
+use crate::backend::is_zero;
+use crate::pool::{Work, extent_outcome};
+
+/// Most bytes that one WRITE_ZEROES zeroes: a server may write them all.
+const ZEROES: u64 = 128 << 20;
+
+/// Most bytes of zeros that travel in one WRITE, to servers without WRITE_ZEROES.
+const ZERO_PIECE: u64 = 1 << 20;
+
+/// Most bytes that one BLOCK_STATUS asks about.
+const STATUS: u64 = 1 << 30;
+
+/// Locks of blocks of which a part is written; a block's number says which one.
+const STRIPES: usize = 64;
+
+/// Does work by calls to a server.
+#[derive(Debug)]
+pub struct Worker {
+    client: Rc<Client>,
+    /// UNMAP gives space back.
+    unmap: bool,
+    /// A write of zeros gives space back, too.
+    unmap_zeros: bool,
+    stripes: [Mutex<()>; STRIPES],
+    /// Held by a flush that makes room in the journal.
+    trimming: Mutex<()>,
+}
+
+impl Worker {
+    /// With iESP's trim levels.
+    pub fn new(client: Rc<Client>, unmap: bool, unmap_zeros: bool) -> Self {
+        let stripes = [const { Mutex::const_new(()) }; STRIPES];
+        Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()) }
+    }
+
+    /// Does it; the buffer comes back.
+    pub async fn perform(&self, work: Work, mut buffer: Vec<u8>) -> (Outcome, Vec<u8>) {
+        let result = match work {
+            Work::Read { offset, len } => self.read(offset, &mut buffer, 0, len).await,
+            Work::Write { offset, from, len, durable } => self.write(offset, &mut buffer, from, len, durable).await,
+            Work::Flush => self.flush().await,
+            Work::Unmap { offset, len } => self.zero(offset, len, true, false).await,
+            Work::Zero { offset, len, unmap } => self.zero(offset, len, unmap, false).await,
+            Work::Extent { offset, len, block } => {
+                let extent = self.extent(offset, len).await;
+                return (extent.map_or_else(Outcome::Failed, |extent| extent_outcome(extent, block)), buffer);
+            }
+        };
+        (result.map_or_else(Outcome::Failed, |()| Outcome::Done), buffer)
+    }
+
+    /// Has the server bring bytes into its memory.
+    pub async fn cache(&self, offset: u64, len: u64) {
+        if !self.client.export.cache() {
+            return;
+        }
+        let (start, end) = self.enclosing(offset, len.min(ZEROES));
+        let request = Request { command: Command::Cache, flags: 0, offset: start, len: (end - start) as u32 };
+        // Advice: where it is refused nothing is lost.
+        let _ = self.client.call(request, Vec::new(), 0, false).await;
+    }
+
+    async fn read(&self, offset: u64, buffer: &mut Vec<u8>, at: usize, len: usize) -> Result<(), IoError> {
+        let (start, end) = self.enclosing(offset, len as u64);
+        if (start, end) == (offset, offset + len as u64) {
+            return self.transfer(Command::Read, 0, offset, buffer, at, len).await;
+        }
+        let mut whole = vec![0; (end - start) as usize];
+        let whole_len = whole.len();
+        self.transfer(Command::Read, 0, start, &mut whole, 0, whole_len).await?;
+        let part = whole.get((offset - start) as usize..).and_then(|rest| rest.get(..len)).ok_or(IoError::Other)?;
+        buffer.get_mut(at..at + len).ok_or(IoError::Other)?.copy_from_slice(part);
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        offset: u64,
+        buffer: &mut Vec<u8>,
+        at: usize,
+        len: usize,
+        durable: bool,
+    ) -> Result<(), IoError> {
+        let data = buffer.get(at..at + len).ok_or(IoError::Other)?;
+        if self.unmap_zeros && is_zero(data) {
+            return self.zero(offset, len as u64, true, durable).await;
+        }
+        self.write_bytes(offset, buffer, at, len, durable).await
+    }
+
+    /// Bytes that travel; where they are no whole blocks of the server's, with what is around them.
+    async fn write_bytes(
+        &self,
+        offset: u64,
+        buffer: &mut Vec<u8>,
+        at: usize,
+        len: usize,
+        durable: bool,
+    ) -> Result<(), IoError> {
+        let (start, end) = self.enclosing(offset, len as u64);
+        if (start, end) == (offset, offset + len as u64) {
+            return self.write_aligned(offset, buffer, at, len, durable).await;
+        }
+        // Neighbours in a block of the server's may be written by others, whose blocks the range lock does not know.
+        let _locks = self.lock(start, end).await;
+        let mut whole = vec![0; (end - start) as usize];
+        let whole_len = whole.len();
+        let minimum = self.client.export.minimum as usize;
+        if start != offset {
+            self.transfer(Command::Read, 0, start, &mut whole, 0, minimum).await?;
+        }
+        if end != offset + len as u64 && (start == offset || whole_len > minimum) {
+            let last = whole_len - minimum;
+            self.transfer(Command::Read, 0, end - minimum as u64, &mut whole, last, minimum).await?;
+        }
+        let from = (offset - start) as usize;
+        let data = buffer.get(at..at + len).ok_or(IoError::Other)?;
+        whole.get_mut(from..from + len).ok_or(IoError::Other)?.copy_from_slice(data);
+        self.write_aligned(start, &mut whole, 0, whole_len, durable).await
+    }
+
+    async fn write_aligned(
+        &self,
+        offset: u64,
+        buffer: &mut Vec<u8>,
+        at: usize,
+        len: usize,
+        durable: bool,
+    ) -> Result<(), IoError> {
+        self.make_room().await?;
+        self.transfer(Command::Write, self.fua(durable), offset, buffer, at, len).await?;
+        self.harden(durable).await
+    }
+
+    /// READ or WRITE, in pieces that the server takes.
+    async fn transfer(
+        &self,
+        command: Command,
+        flags: u16,
+        offset: u64,
+        buffer: &mut Vec<u8>,
+        at: usize,
+        len: usize,
+    ) -> Result<(), IoError> {
+        let keep = command == Command::Write && self.is_kept(flags);
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(self.client.export.payload as usize);
+            let request = Request { command, flags, offset: offset + done as u64, len: piece as u32 };
+            let answer = self.client.call(request, take(buffer), at + done, keep).await;
+            *buffer = answer.buffer;
+            answer.result?;
+            done += piece;
+        }
+        Ok(())
+    }
+
+    /// Zeros. NBD's TRIM says nothing of what is read afterwards, and a logical unit promises zeros (LBPRZ): so space is
+    /// given back by WRITE_ZEROES without NO_HOLE.
+    async fn zero(&self, offset: u64, len: u64, unmap: bool, durable: bool) -> Result<(), IoError> {
+        let end = offset + len;
+        let minimum = u64::from(self.client.export.minimum);
+        let (first, last) = (offset.next_multiple_of(minimum), end / minimum * minimum);
+        if first >= last {
+            return self.write_zeros(offset, len, durable).await;
+        }
+        if first > offset {
+            self.write_zeros(offset, first - offset, durable).await?;
+        }
+        if self.client.export.zeroes() {
+            self.write_zeroes(first, last - first, unmap, durable).await?;
+        } else {
+            self.write_zeros(first, last - first, durable).await?;
+        }
+        if end > last {
+            self.write_zeros(last, end - last, durable).await?;
+        }
+        Ok(())
+    }
+
+    /// Whole blocks, by WRITE_ZEROES.
+    async fn write_zeroes(&self, mut offset: u64, len: u64, unmap: bool, durable: bool) -> Result<(), IoError> {
+        let end = offset + len;
+        let hole = if unmap && self.unmap { 0 } else { request_flags::NO_HOLE };
+        let flags = self.fua(durable) | hole;
+        while offset < end {
+            self.make_room().await?;
+            let piece = (end - offset).min(ZEROES);
+            let request = Request { command: Command::WriteZeroes, flags, offset, len: piece as u32 };
+            self.client.call(request, Vec::new(), 0, self.is_kept(flags)).await.result?;
+            offset += piece;
+        }
+        self.harden(durable).await
+    }
+
+    /// Zeros that travel.
+    async fn write_zeros(&self, offset: u64, len: u64, durable: bool) -> Result<(), IoError> {
+        let mut zeros = vec![0; len.min(ZERO_PIECE) as usize];
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(ZERO_PIECE) as usize;
+            self.write_bytes(offset + done, &mut zeros, 0, piece, durable).await?;
+            done += piece as u64;
+        }
+        Ok(())
+    }
+
+    /// What every flush of an initiator's does.
+    async fn flush(&self) -> Result<(), IoError> {
+        self.flush_journal().await?;
+        if self.client.journal.borrow().is_lost() { Err(IoError::Medium) } else { Ok(()) }
+    }
+
+    /// Makes what was answered durable.
+    async fn flush_journal(&self) -> Result<(), IoError> {
+        if !self.client.export.flush() {
+            return Ok(());
+        }
+        let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
+        loop {
+            let mark = self.client.journal.borrow().mark();
+            match self.client.call(request, Vec::new(), 0, false).await.result {
+                Ok(_) if self.client.journal.borrow_mut().flushed(mark) => return Ok(()),
+                // Another one failed meanwhile, and what it lost is written again: this one has to cover that.
+                Ok(_) => {}
+                // It did not reach the server.
+                Err(IoError::NotReady) => return Err(IoError::NotReady),
+                Err(error) => {
+                    self.client.journal.borrow_mut().flush_failed();
+                    self.client.restart();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Room in the journal. A write that finds it half full has it flushed; one that finds it full waits for that.
+    async fn make_room(&self) -> Result<(), IoError> {
+        if self.client.journal.borrow().is_full() {
+            let _turn = self.trimming.lock().await;
+            if self.client.journal.borrow().is_full() {
+                self.flush_journal().await?;
+            }
+        } else if self.client.journal.borrow().is_half_full()
+            && let Ok(_turn) = self.trimming.try_lock()
+        {
+            // Where it fails the journal keeps what it has, and the initiator's own flush will tell.
+            let _ = self.flush_journal().await;
+        }
+        Ok(())
+    }
+
+    /// Durable in itself, where the server can do that.
+    fn fua(&self, durable: bool) -> u16 {
+        if durable && self.client.export.fua() { request_flags::FUA } else { 0 }
+    }
+
+    /// Durable after a flush, where it cannot.
+    async fn harden(&self, durable: bool) -> Result<(), IoError> {
+        if durable && !self.client.export.fua() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Whether a write with these flags may be forgotten by a server that ends.
+    fn is_kept(&self, flags: u16) -> bool {
+        self.client.export.flush() && flags & request_flags::FUA == 0
+    }
+
+    /// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
+    async fn extent(&self, offset: u64, len: u64) -> Result<(bool, u64), IoError> {
+        if self.client.export.context.is_none() {
+            return Ok((true, len));
+        }
+        let (start, end) = self.enclosing(offset, len.min(STATUS));
+        let request = Request {
+            command: Command::BlockStatus,
+            flags: request_flags::REQ_ONE,
+            offset: start,
+            len: (end - start) as u32,
+        };
+        let answer = self.client.call(request, Vec::new(), 0, false).await.result?;
+        let (size, flags) = answer.ok_or(IoError::Other)?;
+        let hole = allocation::HOLE | allocation::ZERO;
+        // A hole whose contents nobody promises is no deallocated block: those read as zeros.
+        match u64::from(size).checked_sub(offset - start) {
+            Some(size) if size > 0 => Ok((flags & hole != hole, size.min(len))),
+            _ => Ok((true, 1)),
+        }
+    }
+
+    /// The blocks of the server's around a range: start and end, in bytes.
+    fn enclosing(&self, offset: u64, len: u64) -> (u64, u64) {
+        let minimum = u64::from(self.client.export.minimum);
+        (offset / minimum * minimum, (offset + len).next_multiple_of(minimum))
+    }
+
+    /// The first and the last of these blocks, against others that write a part of one.
+    async fn lock(&self, start: u64, end: u64) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
+        let minimum = u64::from(self.client.export.minimum);
+        let stripe = |offset: u64| (offset / minimum % STRIPES as u64) as usize;
+        let (one, two) = (stripe(start), stripe(end - minimum));
+        // In one order, so that nobody waits in a circle.
+        let first = self.stripes[one.min(two)].lock().await;
+        let second = if one == two { None } else { Some(self.stripes[one.max(two)].lock().await) };
+        (first, second)
+    }
+}

@@ -1,0 +1,131 @@
+//! A server that answers with anything: the program stays well and every command is answered.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::servers::uuid;
+use crate::support::process::{PATIENCE, command, folder};
+use crate::support::{Client, Iesp, cdb};
+
+const FLAGS: u16 = 0x65 | 1 << 8;
+
+fn option_reply(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+    let head = [option, kind, data.len() as u32].map(u32::to_be_bytes).concat();
+    [&0x3e889045565a9u64.to_be_bytes()[..], &head, data].concat()
+}
+
+/// The handshake, as it should be; `None` where the client goes.
+fn shake(stream: &mut UnixStream) -> Option<()> {
+    stream.write_all(&[b"NBDMAGICIHAVEOPT", &3u16.to_be_bytes()[..]].concat()).ok()?;
+    stream.read_exact(&mut [0; 4]).ok()?;
+    loop {
+        let mut head = [0; 16];
+        stream.read_exact(&mut head).ok()?;
+        let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (option, len) = (number(8), number(12));
+        stream.read_exact(&mut vec![0; len as usize]).ok()?;
+        if option == 7 {
+            let info = [&[0, 0][..], &(32u64 << 20).to_be_bytes(), &FLAGS.to_be_bytes()].concat();
+            stream.write_all(&[option_reply(7, 3, &info), option_reply(7, 1, &[])].concat()).ok()?;
+            return Some(());
+        }
+        stream.write_all(&option_reply(option, 1, &[])).ok()?;
+    }
+}
+
+/// Serves each connection by `answer`, which gets the next request's header (without payload) and says what to send;
+/// `None` ends the connection.
+fn serve(path: &Path, answer: impl Fn(&[u8; 28]) -> Option<Vec<u8>> + Send + Sync + 'static) {
+    let listener = UnixListener::bind(path).expect("a socket");
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || {
+                let mut head = [0; 28];
+                let Some(()) = shake(&mut stream) else { return };
+                while stream.read_exact(&mut head).is_ok() {
+                    let Some(reply) = answer(&head) else { return };
+                    if stream.write_all(&reply).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn simple(error: u32, cookie: &[u8]) -> Vec<u8> {
+    [&0x6744_6698u32.to_be_bytes()[..], &error.to_be_bytes(), cookie].concat()
+}
+
+fn chunk(kind: u16, cookie: &[u8], len: u32, body: &[u8]) -> Vec<u8> {
+    [&0x668e_33efu32.to_be_bytes()[..], &[0, 1], &kind.to_be_bytes(), cookie, &len.to_be_bytes(), body].concat()
+}
+
+#[test]
+fn every_command_is_answered() {
+    type Answer = fn(&[u8; 28]) -> Option<Vec<u8>>;
+    let cases: [(&str, Answer); 9] = [
+        ("hangs up", |_| None),
+        ("noise", |_| Some(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec())),
+        ("another cookie", |head| Some(simple(0, &[head[8], head[9], head[10], head[11], 0xff, 0xff, 0xff, 0xff]))),
+        ("too long", |head| Some(chunk(1, &head[8..16], u32::MAX, &[head[16], 0, 0, 0, 0, 0, 0, 0]))),
+        ("not all", |head| Some(chunk(0, &head[8..16], 0, &[]))),
+        ("elsewhere", |head| Some(chunk(1, &head[8..16], 8 + 512, &[0xff; 520]))),
+        ("a large hole", |head| Some(chunk(2, &head[8..16], 12, &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]))),
+        ("a long error", |head| Some(chunk(0x8001, &head[8..16], 6 + 9, &[0, 0, 0, 5, 0xff, 0xff]))),
+        ("shutting down for ever", |head| Some(simple(108, &head[8..16]))),
+    ];
+    let folder = folder();
+    for (number, (name, answer)) in cases.into_iter().enumerate() {
+        let socket = folder.path().join(format!("{number}.sock"));
+        serve(&socket, answer);
+        let url = format!("nbd+unix:///?socket={}", socket.display());
+        let mut iesp = Iesp::start(&["-d", &url, "--uuid", &uuid(), "--nbd-reconnect", "1"]);
+        let mut client = Client::login(iesp.address());
+        let start = Instant::now();
+        let (key, ..) = client.get(&cdb::read(0, 8), 4096).code();
+        assert!(key == 2 && start.elapsed() < Duration::from_secs(10), "{name}: {key} after {:?}", start.elapsed());
+        iesp.assert_well();
+        let (_, took) = iesp.stop();
+        assert!(took < Duration::from_secs(10), "{name}: {took:?}");
+    }
+}
+
+/// A peer that is no NBD server, or says nothing: one clear line, and the end.
+#[test]
+fn handshakes_that_fail() {
+    let folder = folder();
+    let cases: [(&str, &'static [u8], &str); 4] = [
+        ("http", b"HTTP/1.1 400 Bad Request\r\n\r\n", "NBD"),
+        ("oldstyle", b"NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53\x00\x00\x00\x00\x00\x00\x00\x00", "old style"),
+        ("short", b"NBDMAG", "cannot be used"),
+        ("silent", b"", "does not answer"),
+    ];
+    for (name, bytes, word) in cases {
+        let socket = folder.path().join(name);
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(bytes);
+                if bytes.is_empty() {
+                    held.push(stream);
+                }
+            }
+        });
+        let url = format!("nbd+unix:///?socket={}", socket.display());
+        let start = Instant::now();
+        let output = command(&["-b", "nbd", "-d", &url, "--uuid", &uuid(), "-i", "127.0.0.1", "-p", "0"]).output();
+        let output = output.expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(start.elapsed() < PATIENCE, "{name}");
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 1), "{name}: {errors}");
+        assert!(errors.contains(&url) && errors.contains(word), "{name}: {errors}");
+    }
+}
