@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::load::{Load, measure};
 use super::results::{Cell, Report, show_time};
-use super::source::{Source, forget_cache};
+use super::source::{Engine, Source, forget_cache};
 use crate::device::{Access, Direct, OpenError};
 use crate::size::{parse_size, show_size};
 
@@ -38,6 +38,10 @@ pub struct Common {
     /// Measure everything so many times, and show how far the results lie apart
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
+
+    /// How requests to files and block devices are carried out
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    pub engine: Engine,
 
     /// Bypass the page cache
     #[arg(long, value_enum, default_value_t = Direct::Auto)]
@@ -130,7 +134,7 @@ impl Common {
         let alignment = blocks.iter().map(|block| 1u64 << block.trailing_zeros().min(63)).min().unwrap_or(512);
         let access =
             Access { write: self.rw != Requests::Read, destroy: self.yes_destroy_data, direct: self.direct, alignment };
-        let source = Source::open(device, access)?;
+        let source = Source::open(device, access, self.engine)?;
         let size = self.size(&source);
         for &block in blocks {
             if block == 0 || !block.is_multiple_of(512) {

@@ -55,7 +55,7 @@ impl Uring {
 }
 
 /// Whether the file takes requests that must not wait.
-fn can_try(device: &FileDevice) -> bool {
+pub(super) fn can_try(device: &FileDevice) -> bool {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
     let mut buffer = Buffer::new(4096);
     let parts = &mut [io::IoSliceMut::new(&mut buffer)];
