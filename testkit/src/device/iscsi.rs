@@ -1,6 +1,7 @@
 //! A disk over iSCSI, through libiscsi: no kernel initiator, no root.
 //!
-//! A session takes one call at a time here; each thread gets a session of its own by [`Device::another`].
+//! A session takes one call at a time here, which it carries out by one command or by several that are in flight
+//! together; each thread gets a session of its own by [`Device::another`].
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use super::{Compared, Device, Discard, Geometry, Promise};
 use crate::iscsi::{
-    Access, Capacity, Cdb, Error, Failure, Options, Range, SenseKey, Session, Transfer, Url, unmap_parameters,
+    Access, Capacity, Cdb, Error, Failure, Options, Range, Residual, SenseKey, Session, Transfer, Url, unmap_parameters,
 };
+use crate::verify::content::fold;
 
 /// A logical unit over iSCSI.
 pub struct Iscsi {
@@ -33,6 +35,10 @@ struct Limits {
 /// The longest command here, in bytes, where the target sets no limit of its own.
 const LONGEST: u32 = 8 << 20;
 
+/// A range is moved by at most so many short commands, or by long ones.
+const PIECES: u64 = 8;
+/// The session gives up by itself after its own, shorter time.
+const WAIT: Duration = Duration::from_secs(60);
 /// So often a command is sent before what hinders it counts as a failure.
 const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -91,6 +97,65 @@ impl Iscsi {
         let most = u64::from(most.max(1));
         (start..end).step_by(most as usize).map(move |lba| (lba, (end - lba).min(most) as u32))
     }
+
+    /// The longest command for this range: half of the ranges are moved by few long commands, half by several short
+    /// ones that are in flight together. Which is which follows from the range, so that a run is repeated exactly.
+    fn piece(&self, offset: u64, len: u64) -> u32 {
+        let pieces = 1 + fold(offset, len) % (2 * PIECES);
+        let blocks = len / self.block();
+        let piece = if pieces > PIECES { blocks } else { blocks.div_ceil(pieces) };
+        u32::try_from(piece).unwrap_or(u32::MAX).clamp(1, self.limits.transfer)
+    }
+
+    /// Sends commands for all parts of a range, and gives each one's data with its place in the range.
+    fn together(&self, what: &str, commands: Vec<(Cdb, Transfer<Vec<u8>>)>) -> io::Result<Vec<Option<Vec<u8>>>> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome: Vec<Option<Vec<u8>>> = Vec::new();
+        outcome.resize_with(commands.len(), || None);
+        let (mut cdbs, mut refused, mut failed) = (Vec::new(), Vec::new(), None);
+        for (index, (cdb, transfer)) in commands.into_iter().enumerate() {
+            let reads = matches!(transfer, Transfer::In(_));
+            if let Err(refused) = session.submit(&cdb, transfer, index as u64) {
+                failed = Some(io::Error::other(refused.error));
+                break;
+            }
+            cdbs.push((cdb, reads));
+        }
+        // Whatever went wrong, nothing of this call may be in flight when the next begins.
+        let mut completions = Vec::new();
+        while session.in_flight() > 0 {
+            if let Err(error) = session.poll(WAIT, &mut completions) {
+                return Err(failed.unwrap_or_else(|| io::Error::other(error)));
+            }
+            for completion in completions.drain(..) {
+                let index = completion.cookie as usize;
+                match completion.result {
+                    Ok(()) if completion.residual == Residual::None => outcome[index] = completion.buffer,
+                    Ok(()) => {
+                        let text = format!("{what}: status GOOD, but with a residual: {:?}", completion.residual);
+                        failed = Some(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                    }
+                    Err(failure) => refused.push((index, completion.buffer, failure)),
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        drop(session);
+        for (index, buffer, failure) in refused {
+            let may_pass = matches!(failure, Failure::Status(BUSY | TASK_SET_FULL))
+                || failure.sense().is_some_and(|sense| sense.key == SenseKey::UnitAttention);
+            if !may_pass {
+                return Err(io::Error::other(format!("{what}: {failure}")));
+            }
+            let buffer = buffer.unwrap_or_default();
+            let (cdb, reads) = &cdbs[index];
+            let again = || if *reads { Transfer::In(buffer.clone()) } else { Transfer::Out(buffer.clone()) };
+            outcome[index] = Some(self.execute(what, cdb, again)?);
+        }
+        Ok(outcome)
+    }
 }
 
 impl Device for Iscsi {
@@ -99,30 +164,29 @@ impl Device for Iscsi {
     }
 
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        let parts = self.parts(offset, data.len() as u64, self.piece(offset, data.len() as u64));
+        let command = |(lba, blocks): (u64, u32)| {
+            let buffer = vec![0; blocks as usize * self.block() as usize];
+            (Cdb::read16(lba, blocks, Access::default()), Transfer::In(buffer))
+        };
+        let came = self.together("READ(16)", parts.map(command).collect())?;
         let mut rest = data;
-        for (lba, blocks) in self.parts(offset, rest.len() as u64, self.limits.transfer) {
-            let (part, behind) = rest.split_at_mut(blocks as usize * self.block() as usize);
-            let cdb = Cdb::read16(lba, blocks, Access::default());
-            let came = self.execute("READ(16)", &cdb, || Transfer::In(vec![0; part.len()]))?;
-            if came.len() != part.len() {
-                let text = format!("READ(16): {} bytes of {} came, with status GOOD", came.len(), part.len());
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
-            }
-            part.copy_from_slice(&came);
+        for part in came.into_iter().flatten() {
+            let (place, behind) = rest.split_at_mut_checked(part.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+            place.copy_from_slice(&part);
             rest = behind;
         }
-        Ok(())
+        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn write(&self, offset: u64, data: &[u8], fua: bool) -> io::Result<()> {
-        let mut rest = data;
-        for (lba, blocks) in self.parts(offset, data.len() as u64, self.limits.transfer) {
-            let (part, behind) = rest.split_at(blocks as usize * self.block() as usize);
-            let cdb = Cdb::write16(lba, blocks, Access { fua, ..Access::default() });
-            self.execute("WRITE(16)", &cdb, || Transfer::Out(part.to_vec()))?;
-            rest = behind;
-        }
-        Ok(())
+        let parts = self.parts(offset, data.len() as u64, self.piece(offset, data.len() as u64));
+        let command = |(lba, blocks): (u64, u32)| {
+            let start = (lba * self.block() - offset) as usize;
+            let part = data[start..][..blocks as usize * self.block() as usize].to_vec();
+            (Cdb::write16(lba, blocks, Access { fua, ..Access::default() }), Transfer::Out(part))
+        };
+        self.together("WRITE(16)", parts.map(command).collect()).map(drop)
     }
 
     fn flush(&self) -> io::Result<()> {
