@@ -89,7 +89,7 @@ impl Bench {
     /// Does what the guest's script asks for.
     fn spoil(&mut self, what: &str, guest: &mut Guest) -> Result<()> {
         match what {
-            "kill target" => self.target.kill(),
+            "kill target" => return self.target.kill(),
             "start target" => return self.target.serve(),
             _ => {
                 let (action, number) = what.rsplit_once(' ').with_context(|| what.to_owned())?;

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::target::{Launch, Served, sparse_image};
 
 /// The sizes of the LUNs, in bytes: one for a file system, one for the verifier.
 const LUN_BYTES: [u64; 2] = [768 << 20, 128 << 20];
+
+/// What `iesp` says on its standard error, in the folder of the run's logs.
+const STDERR: &str = "iesp.stderr.log";
 
 /// A served pair of disks. Dropping it kills the target.
 #[derive(Debug)]
@@ -18,6 +21,7 @@ pub struct Target {
     images: tempfile::TempDir,
     arguments: Vec<String>,
     ports: [u16; 2],
+    kills: u32,
 }
 
 impl Target {
@@ -40,6 +44,7 @@ impl Target {
             images,
             arguments: arguments.to_owned(),
             ports: [0, 0],
+            kills: 0,
         };
         target.serve()?;
         let printed = std::fs::read_to_string(dir.join("iesp.stdout.log"))?;
@@ -52,9 +57,21 @@ impl Target {
         self.ports
     }
 
-    /// Kills it as a crash does.
-    pub fn kill(&mut self) {
-        self.served = None;
+    /// Kills it as a crash does. Its log is kept beside that of the next one.
+    ///
+    /// # Errors
+    /// When it had ended before, or one of its threads had panicked.
+    pub fn kill(&mut self) -> Result<()> {
+        let served = self.served.take().context("iesp does not run")?;
+        let alive = is_alive(served.id());
+        drop(served);
+        self.kills += 1;
+        let (log, kept) = (self.dir.join(STDERR), self.dir.join(format!("iesp.stderr.killed-{}.log", self.kills)));
+        std::fs::rename(&log, &kept).with_context(|| format!("cannot keep {}", log.display()))?;
+        let said = String::from_utf8_lossy(&std::fs::read(&kept)?).into_owned();
+        ensure!(!said.contains("panicked at"), "iesp panicked: see {}", kept.display());
+        ensure!(alive, "iesp had ended before it was killed: see {}", kept.display());
+        Ok(())
     }
 
     /// The image of a LUN.
@@ -92,6 +109,12 @@ impl Target {
     }
 }
 
+/// Whether a child process that was not waited for still runs: one that has ended is a zombie ("Z").
+fn is_alive(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with(['Z', 'X']))
+}
+
 fn image(images: &tempfile::TempDir, number: usize) -> PathBuf {
     images.path().join(format!("lun{number}.img"))
 }
@@ -105,6 +128,20 @@ fn ports_in(printed: &str) -> Vec<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_that_has_ended_is_not_alive() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        assert!(is_alive(child.id()));
+        child.kill().unwrap();
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while is_alive(child.id()) {
+            assert!(std::time::Instant::now() < limit);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
+    }
 
     #[test]
     fn ports_are_what_iesp_says() {

@@ -206,6 +206,7 @@ fn follow(
                 }
             }
             "fail" => return Some(rest.to_owned()),
+            "hello" => checks.say("  the guest is up"),
             "verdict" => return None,
             _ => checks.say(&format!("  {words}")),
         }
