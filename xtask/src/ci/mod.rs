@@ -27,6 +27,9 @@ pub struct Args {
     /// Leave this step out; may be repeated
     #[arg(long, value_name = "STEP")]
     skip: Vec<String>,
+    /// Run the long steps too: a Linux guest as initiator (needs QEMU)
+    #[arg(long)]
+    full: bool,
     /// List the steps with their commands, and run none
     #[arg(long)]
     list: bool,
@@ -43,7 +46,7 @@ const LINES_SHOWN: usize = 40;
 pub fn run(args: &Args) -> Result<bool> {
     let dir = workspace::build_dir().join("ci");
     let all = steps::steps(&dir);
-    let chosen = choose(&all, &args.only, &args.skip)?;
+    let chosen = choose(&all, args)?;
     if args.list {
         for step in chosen {
             println!("{}: {}", step.name, step.about);
@@ -68,14 +71,16 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(conclude(&report, &dir))
 }
 
-fn choose<'a>(all: &'a [Step], only: &[String], skip: &[String]) -> Result<Vec<&'a Step>> {
+fn choose<'a>(all: &'a [Step], args: &Args) -> Result<Vec<&'a Step>> {
+    let Args { only, skip, full, .. } = args;
     if let Some(unknown) = only.iter().chain(skip).find(|name| all.iter().all(|step| step.name != **name)) {
         let known: Vec<&str> = all.iter().map(|step| step.name).collect();
         bail!("no step {unknown}; there are {}", known.join(", "));
     }
     let is_chosen = |step: &&Step| {
         let named = |names: &[String]| names.iter().any(|name| name == step.name);
-        (only.is_empty() || named(only)) && !named(skip)
+        let by_default = only.is_empty() && (*full || !step.only_full);
+        (by_default || named(only)) && !named(skip)
     };
     Ok(all.iter().filter(is_chosen).collect())
 }
@@ -187,11 +192,15 @@ mod tests {
     #[test]
     fn steps_are_chosen_by_name() {
         let all = steps::steps(Path::new("/r"));
-        let names = |only: &[&str], skip: &[&str]| {
+        let chosen = |full: bool, only: &[&str], skip: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-            choose(&all, &owned(only), &owned(skip)).map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>())
+            let args = Args { only: owned(only), skip: owned(skip), full, list: false };
+            choose(&all, &args).map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>())
         };
-        assert_eq!(names(&[], &[]).unwrap().len(), all.len());
+        let names = |only: &[&str], skip: &[&str]| chosen(false, only, skip);
+        assert_eq!(chosen(true, &[], &[]).unwrap().len(), all.len());
+        assert!(!names(&[], &[]).unwrap().contains(&"vm-fsx"));
+        assert_eq!(names(&["vm-fsx"], &[]).unwrap(), ["vm-fsx"]);
         assert_eq!(names(&["docs", "format"], &[]).unwrap(), ["format", "docs"]);
         assert!(!names(&[], &["docs"]).unwrap().contains(&"docs"));
         assert!(names(&["doc"], &[]).unwrap_err().to_string().contains("there are setup, format"));

@@ -65,6 +65,8 @@ pub struct Step {
     pub count: Count,
     /// How long each command may take, in minutes.
     pub minutes: u64,
+    /// Only with `--full`, or by its name.
+    pub only_full: bool,
 }
 
 /// The file names of the reports that steps write.
@@ -75,9 +77,8 @@ const BENCH_JSON: &str = "bench.json";
 /// All steps in their order. `reports` is the folder for machine-readable reports.
 pub fn steps(reports: &Path) -> Vec<Step> {
     let has_nextest = workspace::find_program("cargo-nextest").is_some();
-    let step =
-        |name, about, commands: Vec<CargoCommand>, count, minutes| Step { name, about, commands, count, minutes };
-    vec![
+    let step = |name, about, commands, count, minutes| Step { name, about, commands, count, minutes, only_full: false };
+    let mut steps = vec![
         step("setup", "what the tests need is installed", vec![setup_command()], Count::Whole, 15),
         step(
             "format",
@@ -139,8 +140,28 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             Count::Whole,
             10,
         ),
-    ]
+    ];
+    steps.extend(GUEST_RUNS.iter().map(|(name, about, words, json)| Step {
+        only_full: true,
+        ..step(
+            name,
+            about,
+            vec![CargoCommand::new(words).file("--json", &reports.join(json))],
+            Count::Clients(json),
+            15,
+        )
+    }));
+    steps
 }
+
+/// Runs with a Linux guest as initiator: their names, what they show, their commands and reports.
+const GUEST_RUNS: &[(&str, &str, &str, &str)] = &[
+    ("vm-fsx", "Linux with two paths: ext4 under fsx, and the verifier", "xtask vm fsx --minutes 1", "vm-fsx.json"),
+    ("vm-xfs", "the same on XFS", "xtask vm fsx --fs xfs --minutes 1", "vm-xfs.json"),
+    ("vm-sg3", "sg3-utils and Linux see what the target says of itself", "xtask vm sg3", "vm-sg3.json"),
+    ("vm-failover", "paths fail and return under load", "xtask vm failover", "vm-failover.json"),
+    ("vm-boot", "a guest without a disk boots from the target", "xtask vm boot", "vm-boot.json"),
+];
 
 fn setup_command() -> CargoCommand {
     // Where nobody can be asked, and nobody needs to be, what is missing is installed.
