@@ -158,7 +158,7 @@ pub fn steps(reports: &Path) -> Vec<Step> {
 const GUEST_RUNS: &[(&str, &str, &str, &str)] = &[
     ("vm-fsx", "Linux with two paths: ext4 under fsx, and the verifier", "xtask vm fsx --minutes 1", "vm-fsx.json"),
     ("vm-xfs", "the same on XFS", "xtask vm fsx --fs xfs --minutes 1", "vm-xfs.json"),
-    ("vm-sg3", "sg3-utils and Linux see what the target says of itself", "xtask vm sg3", "vm-sg3.json"),
+    ("vm-scsi", "sg3-utils and Linux see what the target says of itself", "xtask vm sg3", "vm-scsi.json"),
     ("vm-failover", "paths fail and return under load", "xtask vm failover", "vm-failover.json"),
     ("vm-boot", "a guest without a disk boots from the target", "xtask vm boot", "vm-boot.json"),
 ];
