@@ -17,16 +17,19 @@ fn writes_since_the_last_flush_are_written_again() {
     let mut client = session(&iesp);
     client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
     client.run(&FLUSH).good();
+    client.put(&cdb::write_fua(200, 8), &pattern(4, 4096)).good();
     // Over each other, with zeros among them.
     client.put(&cdb::write(100, 64), &pattern(2, 64 * 512)).good();
     client.put(&cdb::write(110, 8), &pattern(3, 4096)).good();
     client.put(&cdb::sixteen(0x93, 8, 130, 8), &[0; 512]).good();
-    client.put(&cdb::write_fua(200, 8), &pattern(4, 4096)).good();
+    client.put(&cdb::write_fua(140, 8), &pattern(5, 4096)).good();
     server.kill();
     server.start_again();
     let mut expected = pattern(2, 64 * 512);
     expected[10 * 512..18 * 512].copy_from_slice(&pattern(3, 4096));
     expected[30 * 512..38 * 512].fill(0);
+    // Durable as it is: what lay under it must not come back.
+    expected[40 * 512..48 * 512].copy_from_slice(&pattern(5, 4096));
     assert_eq!(client.get(&cdb::read(100, 64), 64 * 512).good(), expected);
     // Memory is gone: what this server called durable was not, so that it shows what was sent again and what was not.
     assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), [0; 4096]);

@@ -19,7 +19,7 @@ pub struct Call {
     pub buffer: Vec<u8>,
     /// Where in the buffer.
     pub at: usize,
-    /// It is to be kept for replay when it was answered.
+    /// It is a write of an export that has a FLUSH: the journal is shown it when it was answered.
     pub keep: bool,
     /// When it was made.
     pub born: Instant,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::call::Call;
-use super::protocol::{Command, Request};
+use super::protocol::{Command, Request, request_flags};
 
 /// Most bytes that are kept; then writes wait for a flush.
 const MOST: usize = 64 << 20;
@@ -42,12 +42,17 @@ pub struct Mark {
 }
 
 impl Journal {
-    /// A write was answered.
+    /// A write was answered. One with FUA is durable, and kept only where older ones are: these may lie under it, and must not
+    /// come over it when they are repeated.
     pub fn keep(&mut self, call: &Call) {
+        if self.kept.is_empty() && call.request.flags & request_flags::FUA != 0 {
+            return;
+        }
         let data: Box<[u8]> =
             if call.request.command == Command::Write { call.payload().into() } else { Box::default() };
         self.bytes += data.len() + ENTRY;
-        self.kept.push_back(Kept { request: call.request, data });
+        let request = Request { flags: call.request.flags & !request_flags::FUA, ..call.request };
+        self.kept.push_back(Kept { request, data });
     }
 
     /// What a flush that is sent now will cover.
@@ -123,7 +128,11 @@ mod tests {
     use super::*;
 
     fn write(journal: &mut Journal, offset: u64, len: u32) {
-        let request = Request { command: Command::Write, flags: 0, offset, len };
+        write_with(journal, 0, offset, len);
+    }
+
+    fn write_with(journal: &mut Journal, flags: u16, offset: u64, len: u32) {
+        let request = Request { command: Command::Write, flags, offset, len };
         journal.keep(&Call::new(request, vec![1; len as usize], 0, true).0);
     }
 
@@ -161,6 +170,16 @@ mod tests {
         assert_eq!(journal.batch(0, 2).len(), 2);
         assert_eq!(journal.batch(3, 9).len(), 2, "512 to 4608 lies over 0 to 4096");
         assert_eq!((journal.batch(5, 9).len(), journal.batch(6, 9).len()), (1, 0));
+    }
+
+    #[test]
+    fn a_durable_write_is_kept_where_an_older_one_may_lie_under_it() {
+        let mut journal = Journal::default();
+        write_with(&mut journal, request_flags::FUA, 0, 512);
+        assert!(journal.batch(0, 9).is_empty());
+        write(&mut journal, 0, 512);
+        write_with(&mut journal, request_flags::FUA, 0, 512);
+        assert_eq!((journal.batch(0, 9).len(), journal.batch(1, 9)[0].request.flags), (1, 0));
     }
 
     #[test]

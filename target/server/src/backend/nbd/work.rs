@@ -152,7 +152,7 @@ impl Worker {
         at: usize,
         len: usize,
     ) -> Result<(), IoError> {
-        let keep = command == Command::Write && self.is_kept(flags);
+        let keep = command == Command::Write && self.client.export.flush();
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(self.client.export.payload as usize);
@@ -197,7 +197,7 @@ impl Worker {
             self.make_room().await?;
             let piece = (end - offset).min(ZEROES);
             let request = Request { command: Command::WriteZeroes, flags, offset, len: piece as u32 };
-            self.client.call(request, Vec::new(), 0, self.is_kept(flags)).await.result?;
+            self.client.call(request, Vec::new(), 0, self.client.export.flush()).await.result?;
             offset += piece;
         }
         self.harden(durable).await
@@ -268,11 +268,6 @@ impl Worker {
     /// Durable after a flush, where it cannot.
     async fn harden(&self, durable: bool) -> Result<(), IoError> {
         if durable && !self.client.export.fua() { self.flush().await } else { Ok(()) }
-    }
-
-    /// Whether a write with these flags may be forgotten by a server that ends.
-    fn is_kept(&self, flags: u16) -> bool {
-        self.client.export.flush() && flags & request_flags::FUA == 0
     }
 
     /// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
