@@ -1,5 +1,6 @@
 //! The command line: iESP's letters, each with a long name.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
@@ -61,6 +62,18 @@ pub struct Cli {
     /// No digests.
     #[arg(short = 'D', long = "no-digests")]
     pub no_digests: bool,
+
+    /// Answer SNMP (versions 1 and 2c) on this UDP port; 161 is the usual one, 0 takes a free one.
+    #[arg(short = 'S', long = "snmp-port", value_name = "PORT")]
+    pub snmp_port: Option<u16>,
+
+    /// Community that SNMP requests must name.
+    #[arg(long, value_name = "NAME", default_value = "public", requires = "snmp_port")]
+    pub snmp_community: String,
+
+    /// Address to answer SNMP on, IPv4 or IPv6.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", requires = "snmp_port")]
+    pub snmp_listen: IpAddr,
 
     /// Write the process id to a file, which is removed at exit.
     #[arg(short = 'P', long = "pid-file", value_name = "FILE")]

@@ -10,6 +10,7 @@ use crate::backend::NbdAddress;
 use crate::cli::{BackendKind, Cli};
 use crate::failure::Failure;
 use crate::size;
+use crate::snmp;
 use crate::target::PORTAL_GROUP;
 
 /// The size of the image that is made where no disk was named.
@@ -33,6 +34,8 @@ pub struct Config {
     pub digests: bool,
     /// Threads that serve connections.
     pub threads: usize,
+    /// The SNMP agent, where one is wanted.
+    pub snmp: Option<snmp::Config>,
 }
 
 /// Where a disk's blocks are.
@@ -122,6 +125,10 @@ impl Config {
             access: access(cli)?,
             digests: !cli.no_digests,
             threads: cli.threads.map_or(cores, usize::from),
+            snmp: cli.snmp_port.map(|port| snmp::Config {
+                listen: SocketAddr::new(cli.snmp_listen, port),
+                community: cli.snmp_community.clone(),
+            }),
         })
     }
 }

@@ -14,6 +14,7 @@ mod messages;
 mod pool;
 mod serve;
 mod size;
+mod snmp;
 mod statistics;
 mod target;
 
@@ -38,12 +39,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
-    let config = Config::new(cli)?;
+    let mut config = Config::new(cli)?;
     logging::start(&cli.log_level, cli.log_file.as_deref())?;
     let listeners = serve::listen(&config.listen)?;
+    let agent = config.snmp.take().map(snmp::Agent::bind).transpose()?;
     let pid_file = cli.pid_file.as_deref().map(life::PidFile::write).transpose()?;
     let luns = disk::open_all(&config.disks, &config.target_name)?;
-    serve::run(config, luns, listeners)?;
+    serve::run(config, luns, listeners, agent)?;
     drop(pid_file);
     Ok(())
 }

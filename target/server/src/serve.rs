@@ -17,6 +17,7 @@ use crate::config::{Config, DiskConfig, Source};
 use crate::connection;
 use crate::failure::Failure;
 use crate::pool::Pool;
+use crate::snmp::Agent;
 use crate::target::{Lun, Target};
 use crate::{life, size};
 
@@ -68,7 +69,7 @@ fn not_bound(address: SocketAddr, error: &std::io::Error) -> Failure {
 ///
 /// # Errors
 /// What keeps it from serving; a flush that failed at the end.
-pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Result<(), Failure> {
+pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>, agent: Option<Agent>) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::runtime(format!("cannot start serving: {error}"));
     let portals = listeners.iter().map(StdListener::local_addr).collect::<std::io::Result<Vec<_>>>().map_err(cannot)?;
     let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
@@ -82,12 +83,16 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Resul
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mails: Arc<[_]> = shards.iter().map(|shard| shard.streams.clone()).collect();
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<std::io::Result<Vec<_>>>();
-        let accepting: Vec<_> = listeners
+        let mut serving: Vec<_> = listeners
             .map_err(cannot)?
             .into_iter()
             .map(|listener| tokio::spawn(accept(listener, Arc::clone(&mails), Arc::clone(&target))))
             .collect();
-        announce(&target, &disks);
+        announce(&target, &disks, agent.as_ref());
+        if let Some(agent) = agent {
+            let names = disks.iter().map(|disk| shown(&disk.source)).collect();
+            serving.push(tokio::spawn(answer_snmp(agent, Arc::clone(&target), names)));
+        }
         life::detach();
         let signal = std::future::poll_fn(|cx| {
             if interrupt.poll_recv(cx).is_ready() {
@@ -97,7 +102,7 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>) -> Resul
         })
         .await;
         tracing::info!(?signal, "stopping");
-        for task in &accepting {
+        for task in &serving {
             task.abort();
         }
         stop_connections(&target).await;
@@ -135,6 +140,12 @@ async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<(StdStream, 
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+async fn answer_snmp(agent: Agent, target: Arc<Target>, disks: Vec<String>) {
+    if let Err(error) = agent.serve(target, disks).await {
+        tracing::error!(%error, "SNMP cannot be answered");
     }
 }
 
@@ -189,14 +200,10 @@ fn flush(target: &Target) -> Result<(), Failure> {
 }
 
 /// The first screen: what a user copies from.
-fn announce(target: &Target, disks: &[DiskConfig]) {
+fn announce(target: &Target, disks: &[DiskConfig], agent: Option<&Agent>) {
     println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
     for (lun, disk) in target.luns.iter().zip(disks) {
-        let what = match &disk.source {
-            Source::Path(path) => path.display().to_string(),
-            Source::Ram(_) => "memory".to_owned(),
-            Source::Nbd { address, .. } => address.to_string(),
-        };
+        let what = shown(&disk.source);
         let facts = lun.backend.facts();
         let len = facts.len;
         let read_only = if facts.read_only { ", read-only" } else { "" };
@@ -218,5 +225,17 @@ fn announce(target: &Target, disks: &[DiskConfig]) {
             println!("  URL     iscsi://{reached}/{}/{}", target.name, lun.number);
         }
     }
+    if let Some(agent) = agent {
+        println!("  SNMP    {}", agent.address());
+    }
     println!("Ctrl-C stops it.");
+}
+
+/// A disk's name for people.
+fn shown(source: &Source) -> String {
+    match source {
+        Source::Path(path) => path.display().to_string(),
+        Source::Ram(_) => "memory".to_owned(),
+        Source::Nbd { address, .. } => address.to_string(),
+    }
 }

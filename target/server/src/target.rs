@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Access;
 use crate::messages::{Message, Receipt};
 use crate::pool::Pool;
-use crate::statistics::Statistics;
+use crate::statistics::{Counters, Statistics};
 
 /// Sessions that there may be at a time.
 pub const SESSIONS: usize = 64;
@@ -160,7 +160,7 @@ impl Target {
         }
         registry.last_tsih = tsih;
         registry.connections.push((tsih, mail));
-        Entry { target: Arc::clone(self), tsih }
+        Entry { target: Arc::clone(self), tsih, counters: self.statistics.open(self.luns.len()) }
     }
 
     /// A session begins, when the one with the same initiator name and ISID has ended (RFC 7143 6.3.5). `None` where that
@@ -263,6 +263,7 @@ impl Target {
 pub struct Entry {
     target: Arc<Target>,
     tsih: u16,
+    counters: Arc<Counters>,
 }
 
 impl Entry {
@@ -270,10 +271,16 @@ impl Entry {
     pub const fn tsih(&self) -> u16 {
         self.tsih
     }
+
+    /// Where it counts, on the one thread that serves it.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.target.statistics.close(&self.counters);
         self.target.registry().connections.retain(|(tsih, _)| *tsih != self.tsih);
     }
 }

@@ -147,6 +147,14 @@ pub const REQUIREMENTS: &[Requirement] = &[
         ),
     },
     Requirement {
+        probe: Probe::Program("snmpbulkwalk"),
+        why: "the server's tests ask its SNMP agent with net-snmp's tools",
+        apt: &["snmp"],
+        dnf: &["net-snmp-utils"],
+        pacman: &["net-snmp"],
+        note: None,
+    },
+    Requirement {
         probe: Probe::Program("tgtd"),
         why: "bench: the peer that iesp is measured beside",
         apt: &["tgt"],

@@ -78,4 +78,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Has the bytes brought into memory, without waiting for them.
     fn prefetch(&self, offset: u64, len: u64);
+
+    /// Bytes that it takes below; `None` where that is not known.
+    fn allocated(&self) -> Option<u64> {
+        None
+    }
 }

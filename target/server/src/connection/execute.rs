@@ -1,6 +1,7 @@
 //! Commands: from the protocol to the device server, its steps to the backend, its status back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{CommandFault, Outbox, TaskId};
@@ -39,6 +40,7 @@ impl Driver<'_> {
             Some(fault) => return self.fail(command.task, fault),
         }
         let immediate = command.immediate_data.get(..wanted as usize);
+        self.counters.data_out.add(command.immediate_data.len() as u64);
         match immediate {
             // Everything came with the command: nothing is to be collected, unless units follow that nobody wants.
             Some(data) if self.protocol.is_collected(command.task, wanted) => self.schedule(command.task, data),
@@ -85,7 +87,10 @@ impl Driver<'_> {
                         continue;
                     };
                     match lun.backend.write(at, data, fua, Patience::None) {
-                        Ok(Served::Done(())) => Outcome::Done,
+                        Ok(Served::Done(())) => {
+                            self.counters.written(lun.number, len);
+                            Outcome::Done
+                        }
                         Err(error) => Outcome::Failed(error),
                         Ok(Served::WouldBlock) => {
                             let work = Work::Write { offset: at, from, len, durable: fua };
@@ -128,7 +133,10 @@ impl Driver<'_> {
         };
         let workspace = self.slots[id].workspace.as_mut().unwrap_or(&mut self.workspace);
         match work.perform(&*lun.backend, &mut workspace.scratch, Patience::None) {
-            Ok(Served::Done(outcome)) => return Some(outcome),
+            Ok(Served::Done(outcome)) => {
+                self.counters.done(lun.number, work);
+                return Some(outcome);
+            }
             Err(error) => return Some(Outcome::Failed(error)),
             Ok(Served::WouldBlock) => {}
         }
@@ -142,7 +150,11 @@ impl Driver<'_> {
 
     /// A disk thread has done its work for a task.
     pub(super) fn served(&mut self, id: TaskId, outcome: Outcome, buffer: Vec<u8>) {
-        let State::InFlight { read } = self.slots[id].state else { return };
+        let State::InFlight { read, work, since } = self.slots[id].state else { return };
+        self.counters.waited(since.elapsed());
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.counters.done(self.slots[id].lun, work);
+        }
         if let Some((read, len)) = read {
             return self.read_served(id, read, len, outcome, buffer);
         }
@@ -167,7 +179,7 @@ impl Driver<'_> {
     }
 
     pub(super) fn submit(&mut self, id: TaskId, lun: &Lun, work: Work, buffer: Vec<u8>, read: Option<(Read, usize)>) {
-        self.slots[id].state = State::InFlight { read };
+        self.slots[id].state = State::InFlight { read, work, since: Instant::now() };
         let backend = Arc::clone(&lun.backend);
         self.target.pool.submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
     }
@@ -245,6 +257,7 @@ impl Driver<'_> {
         if reply.is_empty() || !good {
             self.protocol.respond(id, &mut out, completion.status, completion.sense.as_slice(), wanted);
         } else {
+            self.counters.data_in.add(reply.len() as u64);
             send_reply(&mut self.protocol, id, &mut out, reply, wanted);
         }
         self.outgoing.len = out.len();

@@ -48,6 +48,8 @@ impl Driver<'_> {
         let now = self.clock.now();
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
         let next = self.consume(&mut inbox, now);
+        // Before the answers leave: what an initiator has seen is counted.
+        self.counters.publish(self.protocol.statistics());
         self.inbox = inbox;
         next
     }
@@ -146,6 +148,7 @@ impl Driver<'_> {
 
     /// A piece of a task's data.
     fn data(&mut self, task: TaskId, offset: u32, data: &[u8], complete: bool) {
+        self.counters.data_out.add(data.len() as u64);
         let slot = &mut self.slots[task];
         if let Some(buffer) = &mut slot.data {
             let offset = offset as usize;
@@ -180,6 +183,9 @@ impl Driver<'_> {
         let event = self.protocol.placed(data, &inbox.pending()[..trailer], &mut out);
         self.outgoing.len = out.len();
         inbox.take(trailer);
+        if matches!(event, Ok(Event::Data { .. })) {
+            self.counters.data_out.add((placing.end - placing.start) as u64);
+        }
         let slot = &mut self.slots[placing.task];
         slot.data = Some(placing.buffer);
         if slot.aborted {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use iesp_iscsi::connection::{OUTBOX_MIN, Statistics};
+use iesp_iscsi::connection::OUTBOX_MIN;
 use iesp_iscsi::pdu::AsyncEvent;
 use iesp_iscsi::{Close, Connection, Outbox, TaskId};
 use tokio::net::TcpStream;
@@ -32,7 +32,8 @@ use tokio::time::{Instant, Sleep, timeout};
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::messages::Message;
-use crate::target::{Guest, Target};
+use crate::statistics::Counters;
+use crate::target::{Entry, Guest, Target};
 use early::Early;
 use management::Management;
 use socket::{Inbox, Outgoing};
@@ -89,6 +90,7 @@ pub struct Driver<'t> {
     target: &'t Arc<Target>,
     protocol: Connection<TASKS>,
     clock: Clock,
+    counters: Arc<Counters>,
     local: SocketAddr,
     peer: SocketAddr,
     inbox: Inbox,
@@ -112,6 +114,8 @@ pub struct Driver<'t> {
     /// Messages that came while a send stalled.
     deferred: VecDeque<Message>,
     guest: Option<Guest>,
+    /// A login was accepted: there is a session, of either kind.
+    joined: bool,
     logging_out: bool,
     ending: Option<End>,
     deadline: Option<Instant>,
@@ -122,14 +126,16 @@ pub async fn serve(target: Arc<Target>, mut stream: TcpStream, peer: SocketAddr)
     let (mail, mailbox) = unbounded_channel();
     let entry = target.enter(mail.clone());
     let Ok(local) = stream.local_addr() else { return };
-    let mut driver = Driver::new(&target, local, peer, entry.tsih(), mail, mailbox);
+    let mut driver = Driver::new(&target, local, peer, &entry, mail, mailbox);
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;
     match driver.name() {
         Some(name) => tracing::info!(%peer, initiator = %name, reason = %end, "session ended"),
         None => tracing::info!(%peer, reason = %end, "connection ended"),
     }
-    target.statistics.add(driver.statistics(), &end);
+    if driver.joined {
+        target.statistics.session_ended(matches!(end, End::LoggedOut));
+    }
 }
 
 impl<'t> Driver<'t> {
@@ -137,7 +143,7 @@ impl<'t> Driver<'t> {
         target: &'t Arc<Target>,
         local: SocketAddr,
         peer: SocketAddr,
-        tsih: u16,
+        entry: &Entry,
         mail: UnboundedSender<Message>,
         mailbox: UnboundedReceiver<Message>,
     ) -> Self {
@@ -146,8 +152,9 @@ impl<'t> Driver<'t> {
         let largest = Connection::<TASKS>::largest_unit(&limits);
         Self {
             target,
-            protocol: Connection::new(limits, target.timeouts(), tsih, clock.now()),
+            protocol: Connection::new(limits, target.timeouts(), entry.tsih(), clock.now()),
             clock,
+            counters: entry.counters(),
             local,
             peer,
             inbox: Inbox::new(largest),
@@ -166,6 +173,7 @@ impl<'t> Driver<'t> {
             mail,
             deferred: VecDeque::new(),
             guest: None,
+            joined: false,
             logging_out: false,
             ending: None,
             deadline: None,
@@ -174,10 +182,6 @@ impl<'t> Driver<'t> {
 
     fn name(&self) -> Option<String> {
         Some(self.protocol.established()?.initiator.to_owned())
-    }
-
-    fn statistics(&self) -> &Statistics {
-        self.protocol.statistics()
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> End {
@@ -233,6 +237,8 @@ impl<'t> Driver<'t> {
             let guest = self.target.join(name, isid, self.mail.clone()).await;
             self.guest = Some(guest.ok_or(End::Closed("too many sessions, or the old one does not end"))?);
         }
+        self.joined = true;
+        self.target.statistics.session_began();
         Ok(())
     }
 

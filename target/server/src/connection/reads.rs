@@ -66,7 +66,10 @@ impl Driver<'_> {
         }
         let Some(room) = out.data_room(self.protocol.digests(), len) else { return Piece::NoRoom };
         match lun.backend.read(read.offset, room, Patience::None) {
-            Ok(Served::Done(())) => self.sent(id, read, len),
+            Ok(Served::Done(())) => {
+                self.counters.read(lun.number, len);
+                self.sent(id, read, len)
+            }
             Ok(Served::WouldBlock) => {
                 self.reading.pop_front();
                 match self.buffers.take(len) {
@@ -89,6 +92,7 @@ impl Driver<'_> {
     /// The next `len` bytes lie in the outgoing bytes: makes them a unit, with the status where they are the last.
     #[inline]
     fn sent(&mut self, id: TaskId, read: Read, len: usize) -> Piece {
+        self.counters.data_in.add(len as u64);
         if read.left > len {
             let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
             self.protocol.data_in(id, &mut out, len, None);

@@ -1,9 +1,12 @@
 //! The driver's side of a task: what it waits for and the buffers that it holds.
 
+use std::time::Instant;
+
 use iesp_iscsi::TaskId;
 use iesp_iscsi::pdu::TaskAttribute;
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
 
+use crate::pool::Work;
 use crate::target::Lun;
 
 /// Room for the device server's own work: it keeps its contents between the steps of a task.
@@ -41,6 +44,10 @@ pub enum State {
     InFlight {
         /// The read that goes on afterwards, and how much of it is being read.
         read: Option<(Read, usize)>,
+        /// What it does.
+        work: Work,
+        /// When that began.
+        since: Instant,
     },
 }
 
