@@ -140,7 +140,7 @@ fn the_python_tools_files() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("plot-iops.dat"), "512\t1\t1000.0\n512\t2\t1900.0\n\n1024\t1\t900.0\n1024\t2\t1700.0\n\n").unwrap();
     fs::write(path("plot-bw-iop.dat"), "4096 100 409600 100.0 409600.0\n8192 90 737280 90.0 737280.0\n").unwrap();
-    assert!(plot(folder.path(), &["plot-iops.dat", "-o", "random", "--labels", "old"]).status.success());
+    assert!(plot(folder.path(), &["plot-iops.dat", "-o", "random", "--label", "old"]).status.success());
     assert_has(&texts(&path("random-iops-heat.svg")), &["IOPS: old", "1000", "1900", "900", "1700"]);
     look(&path("random-iops.png"));
     assert!(plot(folder.path(), &["plot-bw-iop.dat", "-o", "sequential"]).status.success());
@@ -172,7 +172,7 @@ fn what_cannot_be_drawn_is_said() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.json", &report("a", 1.0, 2, 2));
     fs::write(folder.path().join("junk.json"), "{").unwrap();
-    for arguments in [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--labels", "x,y"]]
+    for arguments in [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--label", "x", "--label", "y"]]
     {
         let output = plot(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -29,8 +29,8 @@ pub struct Options {
     #[arg(short = 'o', long, value_name = "PREFIX", default_value = "plot")]
     pub output: PathBuf,
 
-    /// Names for the runs, in their order
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    /// A name for a run; given several times, for one after the other
+    #[arg(long = "label", value_name = "NAME")]
     pub labels: Vec<String>,
 
     /// Draw the runs with this many threads, where only one number is shown [default: the most that all have]

@@ -58,7 +58,7 @@ pub struct Cell {
     pub depth: u32,
     /// Requests a second.
     pub iops: f64,
-    /// How far repetitions lie apart, as a part of the mean.
+    /// How far repetitions lie apart, as a part of the median.
     pub spread: f64,
     /// Latencies, where they were measured.
     pub latency: Option<Latency>,

@@ -84,20 +84,28 @@ pub struct Cell {
 }
 
 impl Cell {
-    fn mean(&self, of: impl Fn(&Run) -> f64) -> f64 {
-        self.runs.iter().map(of).sum::<f64>() / self.runs.len().max(1) as f64
+    /// The value in the middle of the repetitions: one that something else on the machine disturbed does not count.
+    fn median(&self, of: impl Fn(&Run) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.runs.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        match values.len() {
+            0 => 0.0,
+            odd if odd % 2 == 1 => values[middle],
+            _ => (values[middle - 1] + values[middle]) / 2.0,
+        }
     }
 
-    /// Requests a second, the mean of the repetitions.
+    /// Requests a second, the median of the repetitions.
     #[must_use]
     pub fn iops(&self) -> f64 {
-        self.mean(|run| run.iops)
+        self.median(|run| run.iops)
     }
 
-    /// Bytes a second, the mean of the repetitions.
+    /// Bytes a second, the median of the repetitions.
     #[must_use]
     pub fn bytes_per_second(&self) -> f64 {
-        self.mean(|run| run.bytes_per_second)
+        self.median(|run| run.bytes_per_second)
     }
 
     /// CPU time of the tool for a request, in seconds.
@@ -107,7 +115,7 @@ impl Cell {
         self.runs.iter().map(|run| run.cpu_seconds).sum::<f64>() / operations.max(1) as f64
     }
 
-    /// How far the repetitions lie apart: the difference of the fastest and the slowest as a part of the mean.
+    /// How far the repetitions lie apart: the difference of the fastest and the slowest as a part of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
         let rates = self.runs.iter().map(|run| run.iops);
@@ -115,18 +123,18 @@ impl Cell {
         if self.iops() > 0.0 { (most - least).max(0.0) / self.iops() } else { 0.0 }
     }
 
-    /// The latencies, each the mean of the repetitions'; the extremes are those of all.
+    /// The latencies, each the median of the repetitions'; the extremes are those of all.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        let mean = |of: fn(&Latency) -> u64| self.mean(|run| of(&run.latency) as f64) as u64;
+        let median = |of: fn(&Latency) -> u64| self.median(|run| of(&run.latency) as f64) as u64;
         Latency {
             min: self.runs.iter().map(|run| run.latency.min).min().unwrap_or(0),
-            mean: self.mean(|run| run.latency.mean),
-            p50: mean(|l| l.p50),
-            p90: mean(|l| l.p90),
-            p99: mean(|l| l.p99),
-            p99_9: mean(|l| l.p99_9),
-            p99_99: mean(|l| l.p99_99),
+            mean: self.median(|run| run.latency.mean),
+            p50: median(|l| l.p50),
+            p90: median(|l| l.p90),
+            p99: median(|l| l.p99),
+            p99_9: median(|l| l.p99_9),
+            p99_99: median(|l| l.p99_99),
             max: self.runs.iter().map(|run| run.latency.max).max().unwrap_or(0),
         }
     }
@@ -265,10 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_become_a_mean_with_a_spread() {
+    fn repetitions_become_a_median_with_a_spread() {
         let cell = &report().cells[0];
         assert_eq!((cell.iops(), cell.bytes_per_second()), (100.0, 51200.0));
         assert!((cell.spread() - 0.2).abs() < 1e-9);
+        let disturbed =
+            Cell { runs: [100.0, 7.0, 101.0].map(|iops| Run { iops, ..cell.runs[0] }).to_vec(), ..cell.clone() };
+        assert_eq!(disturbed.iops(), 100.0);
         assert!((cell.cpu_per_operation() - 0.005).abs() < 1e-9);
     }
 
