@@ -15,7 +15,8 @@ use crate::process::{Ended, run_logged};
 use crate::workspace;
 
 /// A crate without `std`: its package name and its folder.
-const CRATES: &[(&str, &str)] = &[("iesp-iscsi", "target/iscsi"), ("iesp-scsi", "target/scsi")];
+const CRATES: &[(&str, &str)] =
+    &[("iesp-firmware", "target/firmware"), ("iesp-iscsi", "target/iscsi"), ("iesp-scsi", "target/scsi")];
 
 /// The error code for two definitions of one lang item, here the panic handler.
 const DUPLICATE_LANG_ITEM: &str = "E0152";
