@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::pending;
 use std::rc::Rc;
 
 use embedded_hal::digital::{ErrorType as PinErrorType, OutputPin};
@@ -24,6 +25,7 @@ struct World {
     selected: bool,
     power_cut_us: Option<u64>,
     powered: bool,
+    stall_at_us: u64,
     deadline_us: u64,
 }
 
@@ -68,6 +70,7 @@ impl Slot {
             selected: false,
             power_cut_us: None,
             powered: true,
+            stall_at_us: u64::MAX,
             deadline_us: u64::MAX,
         })))
     }
@@ -116,6 +119,25 @@ impl Slot {
         world.deadline_us = world.now_ps / PS_PER_US + us;
     }
 
+    /// In `us` microseconds the bus stops answering: its futures are pending until [`resume`](Self::resume), so that a
+    /// request can be dropped in its middle.
+    pub fn stall_in(&self, us: u64) {
+        let mut world = self.0.borrow_mut();
+        world.stall_at_us = world.now_ps / PS_PER_US + us;
+    }
+
+    /// The bus answers again.
+    pub fn resume(&self) {
+        self.0.borrow_mut().stall_at_us = u64::MAX;
+    }
+
+    async fn answers(&self) {
+        let stalled = self.now_us() >= self.0.borrow().stall_at_us;
+        if stalled {
+            pending::<()>().await;
+        }
+    }
+
     /// Lets time pass.
     pub fn wait(&self, us: u64) {
         self.0.borrow_mut().pass(us * PS_PER_US);
@@ -142,11 +164,13 @@ impl SpiBus for Bus {
     }
 
     async fn write(&mut self, words: &[u8]) -> Result<(), ErrorKind> {
+        self.0.answers().await;
         let mut world = self.0.0.borrow_mut();
         words.iter().try_for_each(|word| world.exchange(*word).map(drop))
     }
 
     async fn transfer(&mut self, read: &mut [u8], write: &[u8]) -> Result<(), ErrorKind> {
+        self.0.answers().await;
         let mut world = self.0.0.borrow_mut();
         for i in 0..read.len().max(write.len()) {
             let byte = world.exchange(write.get(i).copied().unwrap_or(0))?;
@@ -158,6 +182,7 @@ impl SpiBus for Bus {
     }
 
     async fn transfer_in_place(&mut self, words: &mut [u8]) -> Result<(), ErrorKind> {
+        self.0.answers().await;
         let mut world = self.0.0.borrow_mut();
         for word in words {
             *word = world.exchange(*word)?;

@@ -10,7 +10,7 @@ use crate::load::Load;
 use crate::rig::{LONGEST_US, board, quick_slot};
 
 const SEEDS: u64 = 1_000;
-const REQUESTS: usize = 60;
+const REQUESTS: usize = 45;
 
 /// No fault makes the driver panic, hang, give wrong data or claim that lost data are safe.
 #[test]
