@@ -26,8 +26,8 @@ impl Picture for Compare<'_> {
         let blocks = self.blocks();
         title(canvas, &format!("{} compared", self.quantity.title()), &self.about())?;
         let values =
-            || (0..self.runs.len()).flat_map(|run| blocks.iter().filter_map(move |block| self.value(run, *block)));
-        let most = values().fold(0.0, f64::max);
+            || (0..self.runs.len()).flat_map(|run| blocks.iter().filter_map(move |block| self.extremes(run, *block)));
+        let most = values().map(|(_, fastest)| fastest).fold(0.0, f64::max);
         let names: Vec<String> = blocks.iter().map(|block| show_size(*block)).collect();
         let none = vec![String::new(); names.len()];
         let above = Frame {
@@ -53,6 +53,7 @@ impl Picture for Compare<'_> {
         self.legend(canvas)?;
         above.draw(canvas)?;
         self.bars(canvas, &above, 0, |run, block| self.value(run, block))?;
+        self.whiskers(canvas, &above)?;
         below.draw(canvas)?;
         let text = format!("how many times {} (up is faster)", self.runs[0].label);
         canvas.text(&text, (below.left, below.top - 26), SMALL, Align::Left, FAINT)?;
@@ -79,6 +80,10 @@ impl Compare<'_> {
 
     fn value(&self, run: usize, block: u64) -> Option<f64> {
         Some(self.runs[run].cell(block, self.threads, self.depth)?.value(self.quantity))
+    }
+
+    fn extremes(&self, run: usize, block: u64) -> Option<(f64, f64)> {
+        Some(self.runs[run].cell(block, self.threads, self.depth)?.extremes(self.quantity))
     }
 
     /// How many times the first run.
@@ -126,6 +131,26 @@ impl Compare<'_> {
         }
         canvas.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], INK, 3)?;
         canvas.line(&[(frame.right, frame.top), (frame.right, frame.bottom)], GRID, 1)
+    }
+
+    /// From the slowest to the fastest repetition.
+    fn whiskers<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Result<(), PlotError> {
+        for (column, block) in self.blocks().into_iter().enumerate() {
+            for run in 0..self.runs.len() {
+                let Some((slowest, fastest)) = self.extremes(run, block) else { continue };
+                let (left, right) = self.place(run, 0);
+                let middle = column as f64 + (left + right) / 2.0;
+                let (low, high) = (frame.at(middle, slowest), frame.at(middle, fastest));
+                if low.1 - high.1 < 4 {
+                    continue;
+                }
+                canvas.line(&[low, high], INK, 2)?;
+                for (x, y) in [low, high] {
+                    canvas.line(&[(x - 7, y), (x + 7, y)], INK, 2)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn numbers<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Result<(), PlotError> {

@@ -58,8 +58,8 @@ pub struct Cell {
     pub depth: u32,
     /// Requests a second.
     pub iops: f64,
-    /// How far repetitions lie apart, as a part of the median.
-    pub spread: f64,
+    /// The slowest and the fastest repetition, in requests a second.
+    pub range: (f64, f64),
     /// Latencies, where they were measured.
     pub latency: Option<Latency>,
 }
@@ -68,9 +68,19 @@ impl Cell {
     /// The value of a quantity.
     #[must_use]
     pub fn value(&self, quantity: Quantity) -> f64 {
+        self.iops * self.unit(quantity)
+    }
+
+    /// A quantity in the slowest and the fastest repetition.
+    #[must_use]
+    pub fn extremes(&self, quantity: Quantity) -> (f64, f64) {
+        (self.range.0 * self.unit(quantity), self.range.1 * self.unit(quantity))
+    }
+
+    fn unit(&self, quantity: Quantity) -> f64 {
         match quantity {
-            Quantity::Iops => self.iops,
-            Quantity::Bandwidth => self.iops * self.block as f64 / 1_048_576.0,
+            Quantity::Iops => 1.0,
+            Quantity::Bandwidth => self.block as f64 / 1_048_576.0,
         }
     }
 }
@@ -184,7 +194,7 @@ fn from_json(text: &str) -> Result<Run, String> {
         threads: cell.threads,
         depth: cell.depth,
         iops: cell.iops(),
-        spread: cell.spread(),
+        range: cell.range(),
         latency: Some(cell.latency()),
     });
     Ok(Run {
@@ -215,7 +225,14 @@ fn from_dat(path: &Path, text: &str, unit: Option<Quantity>) -> Result<Run, Stri
             }
             _ => return Err(format!("line {} has {} columns", number + 1, columns.len())),
         };
-        cells.push(Cell { block: block as u64, threads: threads as u32, depth: 1, iops, spread: 0.0, latency: None });
+        cells.push(Cell {
+            block: block as u64,
+            threads: threads as u32,
+            depth: 1,
+            iops,
+            range: (iops, iops),
+            latency: None,
+        });
     }
     let about = if sequential { "sequential reads" } else { "random reads" };
     Ok(Run { label: name_of(path), about: about.to_owned(), sequential, cells })

@@ -115,12 +115,18 @@ impl Cell {
         self.runs.iter().map(|run| run.cpu_seconds).sum::<f64>() / operations.max(1) as f64
     }
 
+    /// The rates of the slowest and the fastest repetition, in requests a second.
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
+        let rates = || self.runs.iter().map(|run| run.iops);
+        (rates().reduce(f64::min).unwrap_or(0.0), rates().reduce(f64::max).unwrap_or(0.0))
+    }
+
     /// How far the repetitions lie apart: the difference of the fastest and the slowest as a part of the median.
     #[must_use]
     pub fn spread(&self) -> f64 {
-        let rates = self.runs.iter().map(|run| run.iops);
-        let (least, most) = rates.fold((f64::MAX, 0.0_f64), |(least, most), rate| (least.min(rate), most.max(rate)));
-        if self.iops() > 0.0 { (most - least).max(0.0) / self.iops() } else { 0.0 }
+        let (least, most) = self.range();
+        if self.iops() > 0.0 { (most - least) / self.iops() } else { 0.0 }
     }
 
     /// The latencies, each the median of the repetitions'; the extremes are those of all.

@@ -57,8 +57,11 @@ pub enum PlanError {
     /// An operation of several GiB.
     #[error("{0} blocks an operation: at most 1 GiB is possible")]
     MaxBlocks(u32),
-    /// More workers than blocks.
-    #[error("{workers} threads for {blocks} blocks: each needs at least one")]
+    /// An area that no disk has.
+    #[error("{0} blocks: their end is beyond 2^64 bytes")]
+    TooLarge(u64),
+    /// More workers than blocks, or than a generation has room for.
+    #[error("{workers} threads for {blocks} blocks: each needs at least one, and 65536 is the most")]
     Workers {
         /// How many workers.
         workers: u32,
@@ -118,7 +121,11 @@ impl Plan {
         if self.workers == 0 {
             return Err(PlanError::None("thread"));
         }
-        if self.blocks < u64::from(self.workers) {
+        let end = self.first_block.checked_add(self.blocks);
+        if end.and_then(|end| end.checked_mul(u64::from(self.block_size))).is_none() {
+            return Err(PlanError::TooLarge(self.blocks));
+        }
+        if self.blocks < u64::from(self.workers) || self.workers > 1 << 16 {
             return Err(PlanError::Workers { workers: self.workers, blocks: self.blocks });
         }
         Ok(())
@@ -253,6 +260,9 @@ mod tests {
         assert!(Plan { trim_percent: 50, ..good }.check().is_err());
         assert!(Plan { max_blocks: 0, ..good }.check().is_err());
         assert!(Plan { workers: 101, ..good }.check().is_err());
+        assert!(Plan { blocks: u64::MAX / 4096, first_block: 1, ..good }.check().is_err());
+        assert!(Plan { blocks: u64::MAX, first_block: 1, ..good }.check().is_err());
+        assert!(Plan { blocks: 1 << 40, workers: 65_537, ..good }.check().is_err());
         assert!(Plan { flush_percent: 50, verify_percent: 50, ..good }.check().is_err());
     }
 }
