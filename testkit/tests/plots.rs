@@ -172,7 +172,8 @@ fn what_cannot_be_drawn_is_said() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "a.json", &report("a", 1.0, 2, 2));
     fs::write(folder.path().join("junk.json"), "{").unwrap();
-    for arguments in [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--label", "x", "--label", "y"]]
+    for arguments in
+        [&["none.json"][..], &["junk.json"], &["a.json", "--threads", "7"], &["a.json", "--label", "x", "--label", "y"]]
     {
         let output = plot(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -16,6 +16,7 @@ use crate::size::parse_size;
 ///
 /// Results go to PREFIX-bw-iop.dat (block size, operations, bytes, operations a second, bytes a second), and with
 /// latencies and CPU time to PREFIX-bw-iop.json and .csv; `plot` makes pictures of them.
+#[allow(rustdoc::broken_intra_doc_links, reason = "these texts are what --help shows")]
 #[derive(Debug, Parser)]
 #[command(name = "bs-read", version, max_term_width = 110)]
 pub struct Options {

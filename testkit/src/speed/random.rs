@@ -15,6 +15,7 @@ use crate::size::parse_size;
 /// For each block size 512, 1k, 2k … and each number of threads, random blocks are read (or written) for the time
 /// given. Results go to PREFIX-iops.dat and PREFIX-bw.dat, and with latencies and CPU time to PREFIX.json and
 /// PREFIX.csv; `plot` makes pictures of them.
+#[allow(rustdoc::broken_intra_doc_links, reason = "these texts are what --help shows")]
 #[derive(Debug, Parser)]
 #[command(name = "block-speed-randread", version, max_term_width = 110)]
 pub struct Options {

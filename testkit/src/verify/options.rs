@@ -14,6 +14,7 @@ use crate::size::{SizeError, parse_size, parse_with_unit};
 /// is explained. All choices follow from the seed: a fault is repeated with the command line that it comes with.
 ///
 /// Exit code: 0 verified, 1 found a fault, 2 could not run.
+#[allow(rustdoc::broken_intra_doc_links, reason = "these texts are what --help shows")]
 #[derive(Debug, Parser)]
 #[command(name = "test-blockdevice", version, max_term_width = 110)]
 pub struct Options {
