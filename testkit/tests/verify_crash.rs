@@ -92,7 +92,7 @@ fn what_is_torn_below_the_atomic_size_is_found() {
 #[test]
 fn damage_to_flushed_blocks_is_found_and_named() {
     // Everything is written with FUA: nothing may be lost.
-    let durable = Plan { fua_percent: 100, trim_percent: 0, unique_percent: 100, ..plan(3) };
+    let durable = Plan { fua_percent: 100, trim_percent: 0, unique_percent: 100, workers: 1, ..plan(3) };
     let harmed = |harm: &dyn Fn(&Memory)| kinds(&after(&durable, "power-cut@300", 512, harm));
     assert!(harmed(&|_| {}).is_empty());
     let block = |disk: &Memory, number: u64| {
