@@ -102,9 +102,6 @@ mod tests {
         let manifest: toml::Table = manifest(Path::new("/w"), CRATES).parse().unwrap();
         assert!(manifest.contains_key("workspace"));
         assert_eq!(manifest["dependencies"]["iesp-scsi"]["path"].as_str(), Some("/w/target/scsi"));
-        assert!(
-            probe(CRATES, "extern crate std;\n")
-                .starts_with("#![no_std]\nextern crate std;\nextern crate iesp_iscsi;\n")
-        );
+        assert!(probe(CRATES, "extern crate std;\n").starts_with("#![no_std]\nextern crate std;\nextern crate iesp_"));
     }
 }

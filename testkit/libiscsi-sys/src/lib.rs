@@ -2,7 +2,7 @@
 //!
 //! Every declaration is checked against the C headers by `tests/headers.rs`: it writes a C file from [`FUNCTIONS`],
 //! [`LAYOUTS`] and [`CONSTANTS`] and lets the C compiler compare prototypes, sizes, offsets and values. A function is
-//! therefore declared only inside [`functions!`], which also records it in the table.
+//! therefore declared only inside `functions!`, which also records it in the table.
 //!
 //! SCSI commands go through [`iscsi_scsi_command_async`] with a CDB of the caller's; the per-command helpers of the C
 //! library (`iscsi_read10_task` and its sisters) are deliberately absent.
