@@ -102,6 +102,10 @@ mod tests {
         let manifest: toml::Table = manifest(Path::new("/w"), CRATES).parse().unwrap();
         assert!(manifest.contains_key("workspace"));
         assert_eq!(manifest["dependencies"]["iesp-scsi"]["path"].as_str(), Some("/w/target/scsi"));
-        assert!(probe(CRATES, "extern crate std;\n").starts_with("#![no_std]\nextern crate std;\nextern crate iesp_"));
+        let probe = probe(CRATES, "extern crate std;\n");
+        assert!(probe.starts_with("#![no_std]\nextern crate std;\nextern crate "));
+        for package in ["iesp_firmware", "iesp_iscsi", "iesp_scsi"] {
+            assert!(probe.contains(&format!("\nextern crate {package};\n")), "{package}");
+        }
     }
 }

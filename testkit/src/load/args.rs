@@ -23,7 +23,7 @@ const LARGEST_BLOCK: u64 = 16 << 20;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(version)]
 pub struct Args {
-    /// The logical unit: iscsi://[user[%secret]@]host[:port]/target/lun
+    /// The logical unit: `iscsi://[user[%secret]@]host[:port]/target/lun`
     // Parsed later: clap's message about a bad value would repeat the secret.
     pub url: String,
     /// Bytes of an operation, such as 4k or 256k.

@@ -9,7 +9,7 @@
 //! flushes, unmapping, errors of the protocol that are survived. **It must never serve data that anyone needs**, and it
 //! listens on loopback addresses only.
 //!
-//! - [`Connection`](connection::Connection): one thread, one connection, two buffers.
+//! - `connection::Connection`: one thread, one connection, two buffers.
 //! - `login`: the text negotiation, by fixed answers.
 //! - `scsi`: the commands that describe the disk.
 //! - `pdu`: header fields of RFC 7143.
