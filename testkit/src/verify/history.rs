@@ -66,17 +66,21 @@ impl History {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (op, version) in &self.entries {
-            let blocks = op.block..op.block + u64::from(op.count);
-            let place = op.block.abs_diff(self.block);
+            let (first, last) = (op.block, op.block + u64::from(op.count) - 1);
+            let place = self.block - first + 1;
             let what = match op.action {
                 Action::Write { fua: true, .. } => format!("write FUA, {:?}", version.held()),
                 Action::Write { .. } => format!("write, {:?}", version.held()),
                 Action::Discard => format!("discard, {:?}", version.held()),
                 action => format!("{action:?}"),
             };
-            let _ = writeln!(text, "op {:>8}  blocks {blocks:?}, this one is number {place}: {what}", op.index);
+            let _ = writeln!(text, "op {:>8}  {what}; blocks {first} to {last}, this one is number {place}", op.index);
         }
-        let _ = writeln!(text, "flushes of this worker: {:?}", self.flushes);
+        let flushes = match self.entries.first() {
+            Some((first, _)) => self.flushes.iter().filter(|flush| **flush > first.index).copied().collect(),
+            None => Vec::new(),
+        };
+        let _ = writeln!(text, "flushes of this worker since the first of them: {flushes:?}");
         text
     }
 }
