@@ -8,7 +8,7 @@ use crate::keys::{Rule, Sender, Use};
 use crate::login::{Environment, Established, is_name};
 use crate::params::{Answer, Limits, Parameters, negotiate};
 use crate::pdu::{Numbers, RESERVED_TAG, RejectReason, TextRequest, TextResponse};
-use crate::text::{self, Assembly, NoRoom, Pairs, Writer};
+use crate::text::{self, Assembly, NoRoom, Pairs, TEXT_MAX, Writer};
 
 const SEND_TARGETS: &str = "SendTargets";
 
@@ -28,9 +28,9 @@ impl<'a> From<&Established<'a>> for Nexus<'a> {
 }
 
 /// The text exchange of one connection: there is at most one at a time (RFC 7143 11.10).
-pub struct TextPhase {
+pub struct TextPhase<const TEXT: usize = TEXT_MAX> {
     exchange: Option<Exchange>,
-    text: Assembly,
+    text: Assembly<TEXT>,
     next_tag: u32,
 }
 
@@ -64,7 +64,7 @@ struct Listing {
     portal: Option<usize>,
 }
 
-impl TextPhase {
+impl<const TEXT: usize> TextPhase<TEXT> {
     /// No exchange yet.
     pub const fn new() -> Self {
         Self { exchange: None, text: Assembly::new(), next_tag: 0 }
@@ -306,13 +306,13 @@ impl fmt::Display for Address {
     }
 }
 
-impl Default for TextPhase {
+impl<const TEXT: usize> Default for TextPhase<TEXT> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for TextPhase {
+impl<const TEXT: usize> fmt::Debug for TextPhase<TEXT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextPhase").field("exchange", &self.exchange).finish_non_exhaustive()
     }

@@ -229,14 +229,14 @@ impl fmt::Write for Writer<'_> {
 }
 
 /// A text that came in several units (the C bit), gathered up to [`TEXT_MAX`] bytes.
-pub(crate) struct Assembly {
-    bytes: [u8; TEXT_MAX],
+pub(crate) struct Assembly<const N: usize> {
+    bytes: [u8; N],
     len: usize,
 }
 
-impl Assembly {
+impl<const N: usize> Assembly<N> {
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; TEXT_MAX], len: 0 }
+        Self { bytes: [0; N], len: 0 }
     }
 
     pub(crate) fn append(&mut self, part: &[u8]) -> Result<(), NoRoom> {
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn assembly_is_bounded() {
-        let mut text = Assembly::new();
+        let mut text = Assembly::<TEXT_MAX>::new();
         assert_eq!(text.append(&[1; TEXT_MAX - 1]), Ok(()));
         assert_eq!(text.append(&[2; 2]), Err(NoRoom));
         assert_eq!(text.append(&[2]), Ok(()));

@@ -93,6 +93,21 @@ impl Task {
         }
     }
 
+    /// For a driver without room for whole Data-Out Buffers: the first step of a plain WRITE of which `len` bytes are going
+    /// to come. The blocks of the [`Step::Write`] go to the backend as they come; then [`Self::step`] takes the outcome.
+    /// `None` for every other command: it wants all its data in one piece.
+    pub fn begin_streaming<const N: usize>(&mut self, unit: &LogicalUnit<N>, len: u32) -> Option<Step> {
+        let Work::Write(write) = &self.work else { return None };
+        let step = write.first_step(&unit.unit, len / unit.unit.capabilities.block_size.max(1));
+        if !unit.unit.ranges.acquire(&mut self.hold) {
+            return Some(Step::Blocked);
+        }
+        Some(match step {
+            Next::Io(step) => step,
+            Next::End(completion) => self.end(&unit.unit, completion),
+        })
+    }
+
     #[inline]
     fn advance(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
         if let Outcome::Failed(error) = outcome {

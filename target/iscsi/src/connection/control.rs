@@ -1,6 +1,6 @@
 //! Login, text, NOP and logout: what a connection answers by itself.
 
-use super::{Close, Connection, Event, Phase, TEXT_MAX};
+use super::{Close, Connection, Event, Phase};
 use crate::discovery::Nexus;
 use crate::login::{Environment, Progress};
 use crate::outbox::{Digests, Outbox};
@@ -9,7 +9,7 @@ use crate::pdu::{
     RESERVED_TAG, RejectReason, TextRequest,
 };
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// A unit before full feature phase (RFC 7143 6.3).
     pub(super) fn login<'b>(
         &mut self,
@@ -31,7 +31,7 @@ impl<const TASKS: usize> Connection<TASKS> {
             self.window = super::window::Window::new(request.cmd_sn);
             self.stat_sn = request.exp_stat_sn;
         }
-        let mut text = [0; TEXT_MAX];
+        let mut text = [0; TEXT];
         match self.login.request(&request, data, env, &mut text) {
             Progress::Continue(response, len) => {
                 self.login_response(response, &text[..len], out);
@@ -64,7 +64,7 @@ impl<const TASKS: usize> Connection<TASKS> {
     pub(super) fn refuse_login(&mut self, bhs: &Bhs, out: &mut Outbox<'_>) {
         let is_login = bhs.opcode() == Some(Opcode::LoginRequest);
         let status = if is_login { LoginStatus::InitiatorError } else { LoginStatus::InvalidDuringLogin };
-        if out.room() >= super::OUTBOX_MIN {
+        if out.room() >= Self::OUTBOX_MIN {
             let response = LoginResponse::failure(bhs, status);
             self.login_response(response, &[], out);
         }
@@ -81,7 +81,7 @@ impl<const TASKS: usize> Connection<TASKS> {
             self.reject(RejectReason::InvalidPduField, bhs, out);
             return Event::Handled;
         };
-        let mut text = [0; TEXT_MAX];
+        let mut text = [0; TEXT];
         let Some(established) = self.login.established() else { return Event::Handled };
         let nexus = Nexus::from(&established);
         match self.text.request(&request, data, nexus, &mut self.parameters, env, &mut text) {

@@ -24,7 +24,7 @@ enum Owner {
     Fault(TaskId, CommandFault),
 }
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// Whether `wanted` bytes (or all that the initiator has) came with the command and none are to follow, so that there is
     /// nothing for [`Self::collect`] to do.
     #[inline]

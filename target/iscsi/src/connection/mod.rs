@@ -189,11 +189,15 @@ enum Phase {
 }
 
 /// A connection of an iSCSI target with at most `TASKS` tasks, some of them kept for immediate commands.
+///
+/// `TEXT` is how much text of a login or text exchange it takes, in bytes, and how much room its own answers have: RFC 7143
+/// 6.1 asks for [`TEXT_MAX`]. A board without the memory for that takes less (initiators send 500 to 900), and refuses
+/// what is longer.
 #[derive(Debug)]
-pub struct Connection<const TASKS: usize> {
+pub struct Connection<const TASKS: usize, const TEXT: usize = TEXT_MAX> {
     phase: Phase,
-    login: Login,
-    text: TextPhase,
+    login: Login<TEXT>,
+    text: TextPhase<TEXT>,
     parameters: Parameters,
     discovery: bool,
     tsih: u16,
@@ -207,10 +211,14 @@ pub struct Connection<const TASKS: usize> {
     statistics: Statistics,
 }
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
+    /// As [`OUTBOX_MIN`], for this size of text.
+    pub const OUTBOX_MIN: usize = TEXT + 256;
+
     /// A connection before its login. `tsih` is what its session will be called: not 0, unique among those there are
     /// (RFC 7143 11.12.6). `now` is in milliseconds of any clock that never goes back.
     pub fn new(limits: Limits, timeouts: Timeouts, tsih: u16, now: u64) -> Self {
+        const { assert!(TEXT >= 1024 && TEXT <= TEXT_MAX, "text of 1 to 8 KiB") };
         Self {
             phase: Phase::Login,
             login: Login::new(limits),
@@ -267,10 +275,10 @@ impl<const TASKS: usize> Connection<TASKS> {
 
     /// Bytes that the largest unit of an initiator can have: a driver's receive buffer must hold this much.
     pub const fn largest_unit(limits: &Limits) -> usize {
-        let data = if limits.max_recv_data_segment_length as usize > TEXT_MAX {
+        let data = if limits.max_recv_data_segment_length as usize > TEXT {
             limits.max_recv_data_segment_length as usize
         } else {
-            TEXT_MAX
+            TEXT
         };
         crate::pdu::BHS_LEN + 255 * 4 + 4 + crate::pdu::padded(data) + 4
     }

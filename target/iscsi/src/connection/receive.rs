@@ -48,7 +48,7 @@ impl Early {
     }
 }
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// Takes the next unit from the front of `input`. The time is in milliseconds.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl<const TASKS: usize> Connection<TASKS> {
             }
             return Ok(Received::Incomplete { need: total });
         };
-        if out.room() < super::OUTBOX_MIN.max(len + 64) {
+        if out.room() < Self::OUTBOX_MIN.max(len + 64) {
             return Ok(Received::Full);
         }
         self.count(now);
@@ -128,7 +128,7 @@ impl<const TASKS: usize> Connection<TASKS> {
 
     fn receive_limit(&self) -> usize {
         match self.phase {
-            Phase::Login => super::TEXT_MAX,
+            Phase::Login => TEXT,
             _ => self.parameters.max_recv_data_segment_length as usize,
         }
     }
@@ -140,7 +140,7 @@ impl<const TASKS: usize> Connection<TASKS> {
             self.refuse_login(bhs, out);
             return Close::LoginFailed;
         }
-        if out.room() >= super::OUTBOX_MIN {
+        if out.room() >= Self::OUTBOX_MIN {
             self.reject(RejectReason::ProtocolError, bhs, out);
         }
         Close::Protocol("a data segment longer than MaxRecvDataSegmentLength")

@@ -10,7 +10,7 @@ use crate::pdu::{
 /// SAM-5 5.3: the status that alone may travel with data (RFC 7143 11.7.3).
 const GOOD: u8 = 0;
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// How many of the `remaining` bytes the task's next Data-In unit may carry: MaxRecvDataSegmentLength of the
     /// initiator, and what is left of MaxBurstLength.
     #[inline]

@@ -51,7 +51,7 @@ impl Timers {
     }
 }
 
-impl<const TASKS: usize> Connection<TASKS> {
+impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// When [`Self::handle_timeout`] wants to be called, in milliseconds; ask again after each call of a method that takes
     /// the time.
     pub fn poll_timeout(&self) -> Option<u64> {

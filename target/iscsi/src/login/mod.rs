@@ -54,7 +54,7 @@ pub struct Established<'a> {
 }
 
 /// The login of one connection.
-pub struct Login {
+pub struct Login<const TEXT: usize = TEXT_MAX> {
     limits: Limits,
     parameters: Parameters,
     stage: Stage,
@@ -69,7 +69,7 @@ pub struct Login {
     seen_in_stage: u64,
     told_group_tag: bool,
     told_segment_length: bool,
-    text: Assembly,
+    text: Assembly<TEXT>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ struct Turn {
     len: usize,
 }
 
-impl Login {
+impl<const TEXT: usize> Login<TEXT> {
     /// A login that has heard nothing yet.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -132,7 +132,7 @@ impl Login {
 
     /// Takes one Login Request with its whole data segment, and writes the text of the answer to the front of `out`.
     ///
-    /// `out` wants [`TEXT_MAX`] bytes; what does not fit goes into the answers to the requests that follow.
+    /// `out` wants `TEXT` bytes; what does not fit goes into the answers to the requests that follow.
     pub fn request(
         &mut self,
         request: &LoginRequest,
@@ -194,7 +194,7 @@ impl Login {
         self.check_header(request)?;
         let part = match self.phase {
             Phase::Asking => {
-                // 6.1: 8192 bytes are what a target has to take.
+                // 6.1: 8192 bytes are what a target has to take, where it has the memory.
                 self.text.append(data).map_err(|NoRoom| LoginStatus::OutOfResources)?;
                 if request.cont {
                     // 11.12.2: answered by a response without data.
@@ -207,7 +207,7 @@ impl Login {
             Phase::Answering(part) if data.is_empty() && !request.cont => part,
             _ => return Err(LoginStatus::InitiatorError),
         };
-        let room = out.len().min(TEXT_MAX);
+        let room = out.len().min(TEXT);
         let mut writer = Writer::new(&mut out[..room]);
         if let Err(part) = self.answer(part, env, &mut writer)? {
             // A pair that no unit holds would go on for ever.
@@ -426,7 +426,7 @@ impl State<'_> {
     }
 }
 
-impl fmt::Debug for Login {
+impl<const TEXT: usize> fmt::Debug for Login<TEXT> {
     // Neither the text nor the challenge: they are authentication's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login")

@@ -102,7 +102,7 @@ impl Driver {
         let (consumed, event) = match self.target.next(0, input, out, &mut Site) {
             Ok(Received::Incomplete { need }) => {
                 assert!(need > input.len());
-                assert!(need <= Connection::<TASKS>::largest_unit(&limits()), "{need}");
+                assert!(need <= <Connection<TASKS>>::largest_unit(&limits()), "{need}");
                 return 0;
             }
             Ok(Received::Full) => panic!("an empty outbox is full"),

@@ -171,7 +171,7 @@ fn too_many_immediate_commands_are_rejected() {
 #[test]
 fn what_waits_for_its_turn_is_bounded() {
     let limits = crate::pair::limits();
-    let mut target = iesp_iscsi::Connection::<64>::new(limits, iesp_iscsi::Timeouts::default(), 1, 0);
+    let mut target = <iesp_iscsi::Connection<64>>::new(limits, iesp_iscsi::Timeouts::default(), 1, 0);
     let mut initiator = crate::initiator::Initiator::default();
     let pairs = format!("InitiatorName={} TargetName=test SessionType=Normal", crate::initiator::INITIATOR);
     let stage = iesp_iscsi::pdu::Stage::OperationalNegotiation;

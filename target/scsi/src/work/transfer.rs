@@ -54,12 +54,18 @@ impl Write {
         if outcome != Outcome::Start {
             return Ok(Next::End(Completion::GOOD));
         }
-        let blocks = self.blocks.min(whole_blocks(context));
+        Ok(self.first_step(context.unit, whole_blocks(context)))
+    }
+
+    /// `there`: blocks that the initiator has.
+    #[inline]
+    pub(crate) fn first_step(&self, unit: &Unit, there: u32) -> Next {
+        let blocks = self.blocks.min(there);
         if blocks == 0 {
-            return Ok(Next::End(Completion::GOOD));
+            return Next::End(Completion::GOOD);
         }
-        let fua = context.unit.must_be_durable(self.fua);
-        Ok(Next::Io(Step::Write { lba: self.lba, blocks, offset: 0, fua }))
+        let fua = unit.must_be_durable(self.fua);
+        Next::Io(Step::Write { lba: self.lba, blocks, offset: 0, fua })
     }
 }
 

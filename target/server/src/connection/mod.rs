@@ -149,7 +149,7 @@ impl<'t> Driver<'t> {
     ) -> Self {
         let clock = target.clock;
         let limits = target.limits();
-        let largest = Connection::<TASKS>::largest_unit(&limits);
+        let largest = <Connection<TASKS>>::largest_unit(&limits);
         Self {
             target,
             protocol: Connection::new(limits, target.timeouts(), entry.tsih(), clock.now()),

@@ -67,7 +67,7 @@ proptest! {
     ) {
         let admission = if chap { Admission::Authenticated } else { Admission::Open };
         let mut site = Site { admission, discovery: admission, initiator: Some(("a", b"b")), ..Site::default() };
-        let mut login = Login::new(Limits::default());
+        let mut login = <Login>::new(Limits::default());
         let mut out = vec![0; room];
         for (request, data) in requests {
             let progress = login.request(&request, &data, &mut site, &mut out);
