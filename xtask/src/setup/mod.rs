@@ -44,28 +44,40 @@ pub fn run(args: &Args) -> Result<()> {
     if !unpackaged.is_empty() {
         println!("setup: this distribution has no package for {}: install by hand", unpackaged.join(", "));
     }
-    let packages = packages_for(&missing, packager);
-    if packages.is_empty() {
-        bail!("nothing that could be installed is left");
-    }
-    let privilege = Privilege::here();
-    let install = [privilege.prefix(), &install_command(packager), &packages].concat();
-    if args.check {
-        println!("setup: `cargo xtask setup` would run: {}", install.join(" "));
-        bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len());
-    }
-    permit(privilege, args.yes, &install)?;
-    install_packages(packager, privilege, &install)?;
-
-    let left = self::missing();
-    if let Some(first) = left.first() {
-        bail!("{} of the requirements are still missing, first {}", left.len(), describe(first.probe));
-    }
+    install_all(args, packager, &missing)?;
     for note in missing.iter().filter_map(|requirement| requirement.note) {
         println!("setup: note: {note}");
     }
     println!("setup: all {} requirements are met", REQUIREMENTS.len());
     Ok(())
+}
+
+/// Installs until nothing is missing. Once is not always enough: where a program is there in a version that the
+/// package lists do not have (qemu-img of Debian's backports, say), the package manager may remove it for a module that belongs to the
+/// version that they have, and the program's own package is missing only then.
+fn install_all(args: &Args, packager: Packager, missing: &[&Requirement]) -> Result<()> {
+    let mut packages = packages_for(missing, packager);
+    if packages.is_empty() {
+        bail!("nothing that could be installed is left");
+    }
+    let privilege = Privilege::here();
+    loop {
+        let install = [privilege.prefix(), &install_command(packager), &packages].concat();
+        if args.check {
+            println!("setup: `cargo xtask setup` would run: {}", install.join(" "));
+            bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len());
+        }
+        permit(privilege, args.yes, &install)?;
+        install_packages(packager, privilege, &install)?;
+        let left = self::missing();
+        let Some(first) = left.first() else { return Ok(()) };
+        let next = packages_for(&left, packager);
+        // What was asked for already does not come by asking again.
+        if next.is_empty() || next.iter().any(|package| packages.contains(package)) {
+            bail!("{} of the requirements are still missing, first {}", left.len(), describe(first.probe));
+        }
+        packages = next;
+    }
 }
 
 /// The requirements that are not met.
