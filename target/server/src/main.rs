@@ -12,7 +12,9 @@ mod life;
 mod logging;
 mod messages;
 mod pool;
+mod reach;
 mod serve;
+mod service;
 mod size;
 mod snmp;
 mod statistics;
@@ -39,9 +41,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
+    let given = service::sockets()?;
     let mut config = Config::new(cli)?;
     logging::start(&cli.log_level, cli.log_file.as_deref())?;
-    let listeners = serve::listen(&config.listen)?;
+    let listeners = match given {
+        Some(listeners) => listeners,
+        None => serve::listen(&config.listen)?,
+    };
     let agent = config.snmp.take().map(snmp::Agent::bind).transpose()?;
     let pid_file = cli.pid_file.as_deref().map(life::PidFile::write).transpose()?;
     let luns = disk::open_all(&config.disks, &config.target_name)?;

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::backend::Patience;
 use crate::config::{Config, DiskConfig, Source};
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 use crate::pool::Pool;
 use crate::snmp::Agent;
 use crate::target::{Lun, Target};
-use crate::{life, size};
+use crate::{life, reach, service, size};
 
 /// Threads that wait for devices.
 const DISK_THREADS: usize = 8;
@@ -81,7 +82,7 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>, agent: O
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let mails: Arc<[_]> = shards.iter().map(|shard| shard.streams.clone()).collect();
+        let mails: Arc<[_]> = shards.iter().map(|shard| shard.mail.clone()).collect();
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<std::io::Result<Vec<_>>>();
         let mut serving: Vec<_> = listeners
             .map_err(cannot)?
@@ -93,6 +94,10 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>, agent: O
             let names = disks.iter().map(|disk| shown(&disk.source)).collect();
             serving.push(tokio::spawn(answer_snmp(agent, Arc::clone(&target), names)));
         }
+        if let Some(limit) = service::watchdog() {
+            serving.push(tokio::spawn(watch(Arc::clone(&mails), limit, service::alive)));
+        }
+        service::ready(&format!("serves {}", target.name));
         life::detach();
         let signal = std::future::poll_fn(|cx| {
             if interrupt.poll_recv(cx).is_ready() {
@@ -102,6 +107,7 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>, agent: O
         })
         .await;
         tracing::info!(?signal, "stopping");
+        service::stopping();
         for task in &serving {
             task.abort();
         }
@@ -117,7 +123,7 @@ pub fn run(config: Config, luns: Vec<Lun>, listeners: Vec<StdListener>, agent: O
     flush(&target)
 }
 
-async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<(StdStream, SocketAddr)>]>, target: Arc<Target>) {
+async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<Mail>]>, target: Arc<Target>) {
     let mut turn = 0;
     loop {
         match listener.accept().await {
@@ -129,7 +135,7 @@ async fn accept(listener: TcpListener, shards: Arc<[UnboundedSender<(StdStream, 
                 let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
                 match stream {
                     // A shard ends only after this task.
-                    Ok(stream) => drop(shards[turn % shards.len()].send((stream, peer))),
+                    Ok(stream) => drop(shards[turn % shards.len()].send(Mail::Connection(stream, peer))),
                     Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
                 }
                 turn += 1;
@@ -149,20 +155,52 @@ async fn answer_snmp(agent: Agent, target: Arc<Target>, disks: Vec<String>) {
     }
 }
 
+/// Tells the service manager that the program is well, three times within its limit, for as long as that is true: this
+/// thread, which accepts connections, and every thread that serves them has to answer. One that hangs ends the words.
+async fn watch(shards: Arc<[UnboundedSender<Mail>]>, limit: Duration, alive: impl Fn()) {
+    loop {
+        for shard in shards.iter() {
+            let (answer, answered) = oneshot::channel();
+            if shard.send(Mail::Ping(answer)).is_err() || answered.await.is_err() {
+                tracing::error!("a thread that serves connections has ended: the service manager is told no more");
+                return;
+            }
+        }
+        alive();
+        tokio::time::sleep(limit / 3).await;
+    }
+}
+
+/// What a shard is sent.
+enum Mail {
+    /// A connection to serve.
+    Connection(StdStream, SocketAddr),
+    /// A question whether it still gets to its mail.
+    Ping(oneshot::Sender<()>),
+}
+
 /// A thread with its own runtime: its connections never leave it.
 struct Shard {
-    streams: UnboundedSender<(StdStream, SocketAddr)>,
+    mail: UnboundedSender<Mail>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Shard {
     fn start(number: usize, target: &Arc<Target>) -> std::io::Result<Self> {
-        let (streams, mut arrivals) = unbounded_channel::<(StdStream, SocketAddr)>();
+        let (mail, mut arrivals) = unbounded_channel::<Mail>();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let target = Arc::clone(target);
         let thread = thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
             runtime.block_on(async {
-                while let Some((stream, peer)) = arrivals.recv().await {
+                while let Some(mail) = arrivals.recv().await {
+                    let (stream, peer) = match mail {
+                        Mail::Connection(stream, peer) => (stream, peer),
+                        Mail::Ping(answer) => {
+                            // Whoever asked may have given up.
+                            let _ = answer.send(());
+                            continue;
+                        }
+                    };
                     match TcpStream::from_std(stream) {
                         Ok(stream) => drop(tokio::spawn(connection::serve(Arc::clone(&target), stream, peer))),
                         Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
@@ -170,11 +208,11 @@ impl Shard {
                 }
             });
         })?;
-        Ok(Self { streams, thread })
+        Ok(Self { mail, thread })
     }
 
     fn end(self) {
-        drop(self.streams);
+        drop(self.mail);
         // A thread that panicked has said so.
         let _ = self.thread.join();
     }
@@ -213,20 +251,20 @@ fn announce(target: &Target, disks: &[DiskConfig], agent: Option<&Agent>) {
     for portal in &target.portals {
         println!("  address {portal}");
     }
-    for portal in &target.portals {
-        let reached = match portal {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-                SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
-            }
-            other => *other,
-        };
+    let reached: Vec<_> = target.portals.iter().flat_map(|portal| reach::addresses(*portal)).collect();
+    for reached in reached.iter().filter(|reached| !target.portals.contains(reached)) {
+        println!("  reached {reached}");
+    }
+    for reached in &reached {
         for lun in &target.luns {
             println!("  URL     iscsi://{reached}/{}/{}", target.name, lun.number);
         }
     }
     if let Some(agent) = agent {
         println!("  SNMP    {}", agent.address());
+    }
+    if !["iqn.", "eui.", "naa."].iter().any(|form| target.name.starts_with(form)) {
+        println!("Windows and ESXi take longer names only: give one with -t, as in -t iqn.2026-01.home.nas:disk");
     }
     println!("Ctrl-C stops it.");
 }
@@ -237,5 +275,41 @@ fn shown(source: &Source) -> String {
         Source::Path(path) => path.display().to_string(),
         Source::Ram(_) => "memory".to_owned(),
         Source::Nbd { address, .. } => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// One thread that does not get to its mail is enough for silence.
+    #[test]
+    fn the_watchdog_hears_nothing_while_a_shard_hangs() {
+        let (well, mut answers) = unbounded_channel::<Mail>();
+        let (hung, mut late) = unbounded_channel::<Mail>();
+        let said = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&said);
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let answer = |mail| match mail {
+                Some(Mail::Ping(answer)) => answer.send(()).is_ok(),
+                _ => false,
+            };
+            let watching = tokio::spawn(watch([well, hung].into(), Duration::from_millis(30), move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }));
+            assert!(answer(answers.recv().await));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(said.load(Ordering::Relaxed), 0);
+            assert!(answer(late.recv().await));
+            assert!(answer(answers.recv().await));
+            assert_eq!(said.load(Ordering::Relaxed), 1);
+            // Its end is no sign of life either.
+            drop(late);
+            watching.await.expect("it gave up");
+            assert_eq!(said.load(Ordering::Relaxed), 1);
+        });
     }
 }

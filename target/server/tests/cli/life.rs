@@ -41,6 +41,25 @@ fn demo_mode_serves_an_image_that_it_makes_to_this_machine_alone() {
     assert_eq!(Client::login(again.address()).get(&cdb::read(9, 1), 512).good(), [9; 512]);
 }
 
+/// What a user enters elsewhere stands on the first screen: an address that exists, and the name.
+#[test]
+fn the_first_screen_has_what_initiators_ask_for() {
+    let server = Iesp::start(&["-b", "ram", "-d", "1M", "-i", "0.0.0.0", "-t", "iqn.2026-01.home.nas:disk"]);
+    let port = server.address().port();
+    let urls: Vec<_> = server.screen.lines().filter_map(|line| line.trim().strip_prefix("URL     iscsi://")).collect();
+    assert!(!urls.is_empty(), "{}", server.screen);
+    for url in urls {
+        let (address, rest) = url.split_once('/').expect("an address and a name");
+        assert_eq!(rest, "iqn.2026-01.home.nas:disk/0");
+        let address: SocketAddr = address.parse().expect("an address");
+        assert!(!address.ip().is_unspecified() && address.port() == port);
+        Client::login(address).run(&[0]).good();
+    }
+    assert!(!server.screen.contains("-t iqn."), "{}", server.screen);
+    let plain = Iesp::ram("1M");
+    assert!(plain.screen.contains("-t iqn."), "{}", plain.screen);
+}
+
 #[test]
 fn help_and_version() {
     for flag in ["-h", "--help"] {
