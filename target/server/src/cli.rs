@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
+use crate::commands::Command;
 use crate::size;
 
 /// What a disk is kept in.
@@ -22,8 +23,13 @@ pub enum BackendKind {
 ///
 /// Without arguments it serves a 1 GiB sparse image in your data folder, to this machine alone.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "iesp", version, disable_help_flag = true)]
+#[command(name = "iesp", version, disable_help_flag = true, disable_help_subcommand = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// What the disks are kept in.
     #[arg(short = 'b', long = "backend", value_name = "TYPE", value_enum, default_value = "file")]
     pub backend: BackendKind,

@@ -4,6 +4,7 @@ mod backend;
 mod buffers;
 mod cli;
 mod clock;
+mod commands;
 mod config;
 mod connection;
 mod disk;
@@ -11,6 +12,7 @@ mod failure;
 mod life;
 mod logging;
 mod messages;
+mod pages;
 mod pool;
 mod reach;
 mod serve;
@@ -30,7 +32,11 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = if cli.daemon && !life::is_daemon() { life::become_daemon() } else { run(&cli) };
+    let result = match &cli.command {
+        Some(command) => command.run(),
+        None if cli.daemon && !life::is_daemon() => life::become_daemon(),
+        None => run(&cli),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -6,4 +6,5 @@ mod support;
 mod access;
 mod durable;
 mod life;
+mod pages;
 mod refusals;
