@@ -1,6 +1,95 @@
 //! Buffers for payloads: made once, handed out again, at most so many bytes at a time.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Every [`Buffer`] begins at a multiple of this, in bytes: more than any device asks for that reads past the page cache.
+pub const ALIGNMENT: usize = 4096;
+
+/// Memory of a length that does not change, where a device may read from and write to.
+pub struct Buffer {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` zeros. None at all take no memory.
+    ///
+    /// # Panics
+    /// `len` is more than an address space has.
+    pub fn new(len: usize) -> Self {
+        if len == 0 {
+            return Self { start: NonNull::dangling(), len };
+        }
+        let layout = Self::layout(len);
+        // SAFETY: the layout has a size of at least one byte.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Self { start, len }
+    }
+
+    /// A copy of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(bytes.len());
+        buffer.copy_from_slice(bytes);
+        buffer
+    }
+
+    const fn layout(len: usize) -> Layout {
+        match Layout::from_size_align(len, ALIGNMENT) {
+            Ok(layout) => layout,
+            Err(_) => panic!("a buffer of more bytes than there are addresses"),
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.len != 0 {
+            // SAFETY: `start` came from `alloc_zeroed` with this same layout, and is freed once.
+            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.len)) }
+        }
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `start` is valid for `len` initialised bytes for as long as `self` lives; dangling, for none.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` makes this the only reference.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A payload is nobody's business.
+        write!(f, "{} bytes", self.len)
+    }
+}
+
+// SAFETY: the buffer owns its memory alone, as a `Box<[u8]>` would.
+unsafe impl Send for Buffer {}
+// SAFETY: `&Buffer` gives only shared access to plain bytes.
+unsafe impl Sync for Buffer {}
 
 /// Sizes that are kept, in bytes.
 const CLASSES: [usize; 6] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
@@ -25,7 +114,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Buffers<'a> {
     budget: &'a Budget,
-    free: [Vec<Vec<u8>>; CLASSES.len()],
+    free: [Vec<Buffer>; CLASSES.len()],
     kept: usize,
     /// Bytes of the budget that this connection has, in use or not.
     charged: usize,
@@ -38,7 +127,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// A buffer of at least `len` bytes, with any contents; `None` where that is more than there may be.
-    pub fn take(&mut self, len: usize) -> Option<Vec<u8>> {
+    pub fn take(&mut self, len: usize) -> Option<Buffer> {
         let class = CLASSES.iter().position(|class| *class >= len)?;
         if let Some(buffer) = self.free[class].pop() {
             self.kept -= buffer.len();
@@ -47,11 +136,11 @@ impl<'a> Buffers<'a> {
         let size = CLASSES[class];
         self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(size)).ok()?;
         self.charged += size;
-        Some(vec![0; size])
+        Some(Buffer::new(size))
     }
 
     /// Gives a buffer back.
-    pub fn give(&mut self, buffer: Vec<u8>) {
+    pub fn give(&mut self, buffer: Buffer) {
         match CLASSES.iter().position(|class| *class == buffer.len()) {
             Some(class) if self.kept + buffer.len() <= KEPT.min(self.charged) => {
                 self.kept += buffer.len();
@@ -77,6 +166,19 @@ impl Drop for Buffers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_aligned_zeroed_and_writable() {
+        for len in [0, 1, 512, 65536, 100_001] {
+            let mut buffer = Buffer::new(len);
+            assert_eq!(buffer.len(), len);
+            assert!(len == 0 || buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));
+            assert!(buffer.iter().all(|&byte| byte == 0));
+            buffer.fill(0xa5);
+            assert!(Buffer::of(&buffer).iter().all(|&byte| byte == 0xa5));
+        }
+        assert!(Buffer::default().is_empty());
+    }
 
     #[test]
     fn what_is_given_back_is_used_again_and_the_budget_holds() {

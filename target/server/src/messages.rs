@@ -4,6 +4,8 @@ use iesp_iscsi::TaskId;
 use iesp_scsi::{NexusId, Outcome};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::buffers::Buffer;
+
 /// To a connection's mailbox.
 #[derive(Debug)]
 pub enum Message {
@@ -14,7 +16,7 @@ pub enum Message {
         /// What became of it.
         outcome: Outcome,
         /// The job's buffer.
-        buffer: Vec<u8>,
+        buffer: Buffer,
     },
     /// A task of this logical unit ended that others may wait for.
     Wake {

@@ -9,6 +9,7 @@ use iesp_scsi::{IoError, Outcome};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backend::{Backend, Patience, Served};
+use crate::buffers::Buffer;
 use crate::messages::Message;
 
 /// What is to be done; offsets and lengths are in bytes.
@@ -36,7 +37,7 @@ pub struct Job {
     /// What is to be done.
     pub work: Work,
     /// Bytes to write, or room to read into.
-    pub buffer: Vec<u8>,
+    pub buffer: Buffer,
     /// Where to.
     pub backend: Arc<dyn Backend>,
     /// Who is told.

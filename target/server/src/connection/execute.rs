@@ -10,6 +10,7 @@ use iesp_scsi::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer, 
 use super::Driver;
 use super::tasks::{Read, State, Workspace};
 use crate::backend::{Patience, Served};
+use crate::buffers::Buffer;
 use crate::pool::{Job, Work};
 use crate::target::Lun;
 
@@ -149,7 +150,7 @@ impl Driver<'_> {
     }
 
     /// A disk thread has done its work for a task.
-    pub(super) fn served(&mut self, id: TaskId, outcome: Outcome, buffer: Vec<u8>) {
+    pub(super) fn served(&mut self, id: TaskId, outcome: Outcome, buffer: Buffer) {
         let State::InFlight { read, work, since } = self.slots[id].state else { return };
         self.counters.waited(since.elapsed());
         if !matches!(outcome, Outcome::Failed(_)) {
@@ -178,7 +179,7 @@ impl Driver<'_> {
         self.submit(id, lun, work, buffer, None);
     }
 
-    pub(super) fn submit(&mut self, id: TaskId, lun: &Lun, work: Work, buffer: Vec<u8>, read: Option<(Read, usize)>) {
+    pub(super) fn submit(&mut self, id: TaskId, lun: &Lun, work: Work, buffer: Buffer, read: Option<(Read, usize)>) {
         self.slots[id].state = State::InFlight { read, work, since: Instant::now() };
         let backend = Arc::clone(&lun.backend);
         self.target.pool.submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
@@ -190,7 +191,7 @@ impl Driver<'_> {
             return;
         }
         // A command's immediate data is at most FirstBurstLength: where the budget is used up it is taken all the same.
-        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| vec![0; immediate.len()]);
+        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| Buffer::new(immediate.len()));
         buffer[..immediate.len()].copy_from_slice(immediate);
         self.slots[id].data_len = immediate.len();
         self.slots[id].data = Some(buffer);

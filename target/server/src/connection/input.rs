@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::socket::Inbox;
 use super::tasks::State;
 use super::{ANSWER_ROOM, Driver, End, Next};
+use crate::buffers::Buffer;
 use crate::target::Door;
 
 /// A Data-Out unit that is received in place.
@@ -18,7 +19,7 @@ use crate::target::Door;
 pub struct Placing {
     task: TaskId,
     /// The task's buffer.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Where the unit's data begin and end in it.
     start: usize,
     end: usize,
@@ -33,7 +34,7 @@ impl Placing {
     }
 
     /// The task's buffer.
-    pub fn into_buffer(self) -> Vec<u8> {
+    pub fn into_buffer(self) -> Buffer {
         self.buffer
     }
 

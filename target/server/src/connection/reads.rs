@@ -6,6 +6,7 @@ use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step};
 use super::tasks::{Read, State};
 use super::{ANSWER_ROOM, Driver};
 use crate::backend::{Patience, Served};
+use crate::buffers::Buffer;
 use crate::pool::Work;
 use crate::target::Lun;
 
@@ -151,7 +152,7 @@ impl Driver<'_> {
     }
 
     /// A disk thread has read a piece.
-    pub(super) fn read_served(&mut self, id: TaskId, read: Read, len: usize, outcome: Outcome, buffer: Vec<u8>) {
+    pub(super) fn read_served(&mut self, id: TaskId, read: Read, len: usize, outcome: Outcome, buffer: Buffer) {
         self.slots[id].state = State::Collecting;
         if self.slots[id].aborted {
             self.buffers.give(buffer);

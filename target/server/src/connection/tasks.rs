@@ -6,6 +6,7 @@ use iesp_iscsi::TaskId;
 use iesp_iscsi::pdu::TaskAttribute;
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
 
+use crate::buffers::Buffer;
 use crate::pool::Work;
 use crate::target::Lun;
 
@@ -15,7 +16,7 @@ pub struct Workspace {
     /// Small Data-In.
     pub reply: Vec<u8>,
     /// Blocks to compare, or a pattern to write.
-    pub scratch: Vec<u8>,
+    pub scratch: Buffer,
 }
 
 impl Workspace {
@@ -23,7 +24,7 @@ impl Workspace {
 
     /// A new one.
     pub fn new() -> Self {
-        Self { reply: vec![0; REPLY_MAX], scratch: vec![0; Self::SCRATCH] }
+        Self { reply: vec![0; REPLY_MAX], scratch: Buffer::new(Self::SCRATCH) }
     }
 }
 
@@ -78,7 +79,7 @@ pub struct Slot {
     /// Bytes that the initiator expects to receive.
     pub data_in: u32,
     /// Its Data-Out, where that outlives the inbox.
-    pub data: Option<Vec<u8>>,
+    pub data: Option<Buffer>,
     /// Bytes of it that belong to the command.
     pub data_len: usize,
     /// Its own workspace, once it has waited between two steps.

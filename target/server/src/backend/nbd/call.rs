@@ -6,6 +6,7 @@ use iesp_scsi::IoError;
 use tokio::sync::oneshot;
 
 use super::protocol::{Command, Request, errors};
+use crate::buffers::Buffer;
 
 /// Most pieces of a reply that may lie apart from each other while it comes.
 const PIECES: usize = 1024;
@@ -16,7 +17,7 @@ pub struct Call {
     /// What is asked.
     pub request: Request,
     /// The payload lies here, one way or the other.
-    pub buffer: Vec<u8>,
+    pub buffer: Buffer,
     /// Where in the buffer.
     pub at: usize,
     /// It is a write of an export that has a FLUSH: the journal is shown it when it was answered.
@@ -36,7 +37,7 @@ pub struct Answer {
     /// Of BLOCK_STATUS: length in bytes and flags of the first extent.
     pub result: Result<Option<(u32, u32)>, IoError>,
     /// The call's buffer.
-    pub buffer: Vec<u8>,
+    pub buffer: Buffer,
 }
 
 /// How far a reply has come.
@@ -79,7 +80,7 @@ impl Progress {
 
 impl Call {
     /// A request, and where its answer will come. READ and WRITE have `request.len` bytes of the buffer from `at` on.
-    pub fn new(request: Request, buffer: Vec<u8>, at: usize, keep: bool) -> (Self, oneshot::Receiver<Answer>) {
+    pub fn new(request: Request, buffer: Buffer, at: usize, keep: bool) -> (Self, oneshot::Receiver<Answer>) {
         let (done, answer) = oneshot::channel();
         let call =
             Self { request, buffer, at, keep, born: Instant::now(), losses: 0, progress: Progress::default(), done };

@@ -18,6 +18,7 @@ use super::journal::{Journal, Kept};
 use super::lane::Lane;
 use super::link::{LinkEnd, Stream, drive};
 use super::protocol::Request;
+use crate::buffers::Buffer;
 
 /// How long one attempt to connect may take.
 pub const ATTEMPT: Duration = Duration::from_secs(10);
@@ -69,10 +70,10 @@ impl Client {
     }
 
     /// Sends a request, and again where the connection is lost under it, until it is answered or the server stays away.
-    pub async fn call(&self, request: Request, buffer: Vec<u8>, at: usize, keep: bool) -> Answer {
+    pub async fn call(&self, request: Request, buffer: Buffer, at: usize, keep: bool) -> Answer {
         let (call, answer) = Call::new(request, buffer, at, keep);
         self.dispatch(call);
-        answer.await.unwrap_or_else(|_| Answer { result: Err(IoError::NotReady), buffer: Vec::new() })
+        answer.await.unwrap_or_else(|_| Answer { result: Err(IoError::NotReady), buffer: Buffer::default() })
     }
 
     fn dispatch(&self, call: Call) {
@@ -212,7 +213,7 @@ impl Client {
             }
             next += batch.len();
             let send = |kept: Kept| {
-                let (call, answer) = Call::new(kept.request, kept.data.into_vec(), 0, false);
+                let (call, answer) = Call::new(kept.request, Buffer::of(&kept.data), 0, false);
                 lane.borrow_mut().push(call);
                 answer
             };

@@ -133,7 +133,7 @@ mod tests {
 
     fn write_with(journal: &mut Journal, flags: u16, offset: u64, len: u32) {
         let request = Request { command: Command::Write, flags, offset, len };
-        journal.keep(&Call::new(request, vec![1; len as usize], 0, true).0);
+        journal.keep(&Call::new(request, crate::buffers::Buffer::of(&vec![1; len as usize]), 0, true).0);
     }
 
     #[test]

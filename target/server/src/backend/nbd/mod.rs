@@ -30,6 +30,7 @@ use tokio::time::timeout;
 pub use address::Address;
 
 use super::{Backend, Facts, Patience, Served};
+use crate::buffers::Buffer;
 use crate::pool::{Job, Work};
 use client::{ATTEMPT, Client};
 use connect::{ConnectError, connect};
@@ -89,7 +90,7 @@ enum Order {
     /// To be answered by its own way.
     Job(Job),
     /// Somebody waits for the answer.
-    Wait(Work, Vec<u8>, SyncSender<(Outcome, Vec<u8>)>),
+    Wait(Work, Buffer, SyncSender<(Outcome, Buffer)>),
     /// Bytes will be wanted.
     Cache { offset: u64, len: u64 },
     /// The end.
@@ -127,7 +128,7 @@ impl NbdBackend {
     }
 
     /// Has the work done and waits for it.
-    fn wait(&self, work: Work, buffer: Vec<u8>) -> Result<(Outcome, Vec<u8>), IoError> {
+    fn wait(&self, work: Work, buffer: Buffer) -> Result<(Outcome, Buffer), IoError> {
         let (done, answer) = sync_channel(1);
         self.orders.send(Order::Wait(work, buffer, done)).map_err(|_| IoError::NotReady)?;
         match answer.recv().map_err(|_| IoError::NotReady)? {
@@ -139,7 +140,7 @@ impl NbdBackend {
     fn perform(&self, work: Work, buffer: &[u8], patience: Patience) -> Result<Served, IoError> {
         match patience {
             Patience::None => Ok(Served::WouldBlock),
-            Patience::Any => self.wait(work, buffer.to_vec()).map(|_| Served::Done(())),
+            Patience::Any => self.wait(work, Buffer::of(buffer)).map(|_| Served::Done(())),
         }
     }
 }
@@ -172,7 +173,7 @@ impl Backend for NbdBackend {
         if patience == Patience::None {
             return Ok(Served::WouldBlock);
         }
-        let (_, bytes) = self.wait(Work::Read { offset, len: buffer.len() }, vec![0; buffer.len()])?;
+        let (_, bytes) = self.wait(Work::Read { offset, len: buffer.len() }, Buffer::new(buffer.len()))?;
         buffer.copy_from_slice(bytes.get(..buffer.len()).ok_or(IoError::Other)?);
         Ok(Served::Done(()))
     }
@@ -197,7 +198,7 @@ impl Backend for NbdBackend {
         if patience == Patience::None {
             return Ok(Served::WouldBlock);
         }
-        match self.wait(Work::Extent { offset, len, block: 1 }, Vec::new())? {
+        match self.wait(Work::Extent { offset, len, block: 1 }, Buffer::default())? {
             (Outcome::Extent { mapped, blocks }, _) => Ok(Served::Done((mapped, blocks))),
             _ => Err(IoError::Other),
         }

@@ -10,6 +10,7 @@ use crate::backend::nbd::call::{Answer, Call};
 use crate::backend::nbd::handshake;
 use crate::backend::nbd::lane::BATCH;
 use crate::backend::nbd::protocol::Request;
+use crate::buffers::Buffer;
 
 const CONTEXT: u32 = 7;
 
@@ -31,7 +32,7 @@ impl Wire {
     /// A call that was sent.
     fn call(&mut self, command: Command, offset: u64, len: u32) -> oneshot::Receiver<Answer> {
         let request = Request { command, flags: 0, offset, len };
-        let (call, answer) = Call::new(request, vec![0xee; len as usize], 0, false);
+        let (call, answer) = Call::new(request, Buffer::of(&vec![0xee; len as usize]), 0, false);
         self.lane.push(call);
         self.lane.admit();
         let mut sent = Vec::new();
@@ -108,9 +109,9 @@ fn replies_in_any_order_cut_anywhere() {
             chunk(true, chunks::NONE, cookies[2], &[]),
         ];
         wire.receive(&bytes.concat(), step).expect("all as it should be");
-        assert_eq!(small.try_recv().expect("answered").buffer, [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(small.try_recv().expect("answered").buffer[..], [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(write.try_recv().expect("answered").result, Ok(None));
-        assert_eq!(large.try_recv().expect("answered").buffer, pattern);
+        assert_eq!(large.try_recv().expect("answered").buffer[..], pattern);
         assert_eq!(extents.try_recv().expect("answered").result, Ok(Some((4096, 3))));
         assert_eq!(bad.try_recv().expect("answered").result, Err(IoError::Medium));
     }
@@ -122,7 +123,7 @@ fn a_plain_server_sends_simple_replies() {
     let (mut one, mut two) = (wire.call(Command::Read, 0, 20_000), wire.call(Command::Read, 0, 512));
     let bytes = [simple(0, wire.cookies[0]), vec![5; 20_000], simple(28, wire.cookies[1])].concat();
     wire.receive(&bytes, usize::MAX).expect("all as it should be");
-    assert_eq!(one.try_recv().expect("answered").buffer, vec![5; 20_000]);
+    assert_eq!(one.try_recv().expect("answered").buffer[..], vec![5; 20_000]);
     assert_eq!(two.try_recv().expect("answered").result, Err(IoError::NoSpace));
     let bytes = chunk(true, chunks::NONE, wire.cookies[0], &[]);
     assert_eq!(wire.receive(&bytes, usize::MAX), Err(Violation::Magic), "not negotiated");
@@ -180,7 +181,7 @@ fn a_request_that_was_not_sent_has_no_reply() {
     let mut wire = Wire::new(true);
     let _sent = wire.call(Command::Flush, 0, 0);
     let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
-    wire.lane.push(Call::new(request, Vec::new(), 0, false).0);
+    wire.lane.push(Call::new(request, Buffer::default(), 0, false).0);
     wire.lane.admit();
     wire.lane.advance(27);
     let next = wire.cookies[0] - (1 << 16) + (2 << 16) + 1;

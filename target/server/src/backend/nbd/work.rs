@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::client::Client;
 use super::protocol::{Command, Request, allocation, request_flags};
 use crate::backend::is_zero;
+use crate::buffers::Buffer;
 use crate::pool::{Work, extent_outcome};
 
 /// Most bytes that one WRITE_ZEROES zeroes: a server may write them all.
@@ -44,7 +45,7 @@ impl Worker {
     }
 
     /// Does it; the buffer comes back.
-    pub async fn perform(&self, work: Work, mut buffer: Vec<u8>) -> (Outcome, Vec<u8>) {
+    pub async fn perform(&self, work: Work, mut buffer: Buffer) -> (Outcome, Buffer) {
         let result = match work {
             Work::Read { offset, len } => self.read(offset, &mut buffer, 0, len).await,
             Work::Write { offset, from, len, durable } => self.write(offset, &mut buffer, from, len, durable).await,
@@ -67,15 +68,15 @@ impl Worker {
         let (start, end) = self.enclosing(offset, len.min(ZEROES));
         let request = Request { command: Command::Cache, flags: 0, offset: start, len: (end - start) as u32 };
         // Advice: where it is refused nothing is lost.
-        let _ = self.client.call(request, Vec::new(), 0, false).await;
+        let _ = self.client.call(request, Buffer::default(), 0, false).await;
     }
 
-    async fn read(&self, offset: u64, buffer: &mut Vec<u8>, at: usize, len: usize) -> Result<(), IoError> {
+    async fn read(&self, offset: u64, buffer: &mut Buffer, at: usize, len: usize) -> Result<(), IoError> {
         let (start, end) = self.enclosing(offset, len as u64);
         if (start, end) == (offset, offset + len as u64) {
             return self.transfer(Command::Read, 0, offset, buffer, at, len).await;
         }
-        let mut whole = vec![0; (end - start) as usize];
+        let mut whole = Buffer::new((end - start) as usize);
         let whole_len = whole.len();
         self.transfer(Command::Read, 0, start, &mut whole, 0, whole_len).await?;
         let part = whole.get((offset - start) as usize..).and_then(|rest| rest.get(..len)).ok_or(IoError::Other)?;
@@ -86,7 +87,7 @@ impl Worker {
     async fn write(
         &self,
         offset: u64,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         at: usize,
         len: usize,
         durable: bool,
@@ -102,7 +103,7 @@ impl Worker {
     async fn write_bytes(
         &self,
         offset: u64,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         at: usize,
         len: usize,
         durable: bool,
@@ -113,7 +114,7 @@ impl Worker {
         }
         // Neighbours in a block of the server's may be written by others, whose blocks the range lock does not know.
         let _locks = self.lock(start, end).await;
-        let mut whole = vec![0; (end - start) as usize];
+        let mut whole = Buffer::new((end - start) as usize);
         let whole_len = whole.len();
         let minimum = self.client.export.minimum as usize;
         if start != offset {
@@ -132,7 +133,7 @@ impl Worker {
     async fn write_aligned(
         &self,
         offset: u64,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         at: usize,
         len: usize,
         durable: bool,
@@ -148,7 +149,7 @@ impl Worker {
         command: Command,
         flags: u16,
         offset: u64,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         at: usize,
         len: usize,
     ) -> Result<(), IoError> {
@@ -197,7 +198,7 @@ impl Worker {
             self.make_room().await?;
             let piece = (end - offset).min(ZEROES);
             let request = Request { command: Command::WriteZeroes, flags, offset, len: piece as u32 };
-            self.client.call(request, Vec::new(), 0, self.client.export.flush()).await.result?;
+            self.client.call(request, Buffer::default(), 0, self.client.export.flush()).await.result?;
             offset += piece;
         }
         self.harden(durable).await
@@ -205,7 +206,7 @@ impl Worker {
 
     /// Zeros that travel.
     async fn write_zeros(&self, offset: u64, len: u64, durable: bool) -> Result<(), IoError> {
-        let mut zeros = vec![0; len.min(ZERO_PIECE) as usize];
+        let mut zeros = Buffer::new(len.min(ZERO_PIECE) as usize);
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(ZERO_PIECE) as usize;
@@ -229,7 +230,7 @@ impl Worker {
         let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
         loop {
             let mark = self.client.journal.borrow().mark();
-            match self.client.call(request, Vec::new(), 0, false).await.result {
+            match self.client.call(request, Buffer::default(), 0, false).await.result {
                 Ok(_) if self.client.journal.borrow_mut().flushed(mark) => return Ok(()),
                 // Another one failed meanwhile, and what it lost is written again: this one has to cover that.
                 Ok(_) => {}
@@ -282,7 +283,7 @@ impl Worker {
             offset: start,
             len: (end - start) as u32,
         };
-        let answer = self.client.call(request, Vec::new(), 0, false).await.result?;
+        let answer = self.client.call(request, Buffer::default(), 0, false).await.result?;
         let (size, flags) = answer.ok_or(IoError::Other)?;
         let hole = allocation::HOLE | allocation::ZERO;
         // A hole whose contents nobody promises is no deallocated block: those read as zeros.

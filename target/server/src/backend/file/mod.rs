@@ -1,16 +1,22 @@
 //! A file, a block device, or memory (an unnamed file of the kernel's): all the same to the system calls.
+//!
+//! What the systems have for it is in a file for each; the names in them are the same.
+
+mod open;
+
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+mod sys;
 
 use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use iesp_scsi::IoError;
-use rustix::fs::{FallocateFlags, FlockOperation};
-use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Backend, Facts, Patience, Served};
+pub use open::{OpenError, OpenOptions};
+use sys::{Kind, failure};
 
 /// More bytes than this are not unmapped or zeroed on a thread that serves other commands.
 const INLINE_UNMAP: u64 = 1 << 20;
@@ -29,60 +35,6 @@ pub enum Medium {
     Memory,
 }
 
-/// How a file is opened.
-#[derive(Debug, Clone, Copy)]
-pub struct OpenOptions {
-    /// Writes are refused.
-    pub read_only: bool,
-    /// Bytes of a logical block, of which the size must be a multiple.
-    pub block_size: u32,
-    /// UNMAP gives space back.
-    pub unmap: bool,
-    /// A write of zeros gives space back, too.
-    pub unmap_zeros: bool,
-}
-
-/// Why a file cannot be served; what to do stands in the message.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There is none.
-    #[error("there is no such file: make it with --create SIZE, for example --create 10G")]
-    Missing,
-    /// A directory.
-    #[error("this is a directory: name a disk image or a block device")]
-    Directory,
-    /// Neither a file nor a block device.
-    #[error("this is neither a file nor a block device")]
-    Special,
-    /// No permission to read it.
-    #[error("no permission to read it: run iesp as a user who may, or change its mode")]
-    NotReadable,
-    /// No permission to write it.
-    #[error("no permission to write it: change its mode, or serve it with --read-only")]
-    NotWritable,
-    /// Another process has it.
-    #[error("it is in use: another iesp (or this one, as another LUN) serves it already")]
-    Locked,
-    /// No blocks.
-    #[error("it is empty: give it a size, for example with `truncate -s 10G`")]
-    Empty,
-    /// Not whole blocks.
-    #[error(
-        "its size of {size} bytes is no multiple of the block size of {block} bytes: `truncate -s {rounded}` makes it one"
-    )]
-    NotWholeBlocks {
-        /// Bytes.
-        size: u64,
-        /// Bytes.
-        block: u32,
-        /// The next multiple, in bytes.
-        rounded: u64,
-    },
-    /// The system says so.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
-
 /// A backend on a file descriptor.
 #[derive(Debug)]
 pub struct FileBackend {
@@ -90,9 +42,9 @@ pub struct FileBackend {
     facts: Facts,
     medium: Medium,
     unmap_zeros: bool,
-    /// Whether the file system takes RWF_NOWAIT; found out at the first try.
-    read_nowait: AtomicBool,
-    write_nowait: AtomicBool,
+    /// Whether the page cache can be asked without waiting; found out at the first try.
+    read_cached: AtomicBool,
+    write_cached: AtomicBool,
     /// A flush failed: the kernel has dropped what it could not write, so that no later flush may say GOOD.
     poisoned: AtomicBool,
 }
@@ -103,19 +55,11 @@ impl FileBackend {
     /// # Errors
     /// [`OpenError`], for people to read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        let file = open_checked(path, options.read_only)?;
-        let kind = file.metadata()?.file_type();
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked),
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        let medium = if kind.is_block_device() {
-            Medium::Device
-        } else if on_tmpfs(&file) {
-            Medium::Memory
-        } else {
-            Medium::File
+        let (file, kind) = open::open(path, options)?;
+        let medium = match kind {
+            Kind::Device => Medium::Device,
+            _ if sys::is_in_memory(&file) => Medium::Memory,
+            _ => Medium::File,
         };
         Self::new(file, medium, options)
     }
@@ -124,17 +68,12 @@ impl FileBackend {
     ///
     /// # Errors
     /// [`OpenError`], for people to read.
-    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     pub fn memory(len: u64, options: &OpenOptions) -> Result<Self, OpenError> {
-        let fd = rustix::fs::memfd_create(c"iesp", rustix::fs::MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        let file = File::from(fd);
-        file.set_len(len)?;
-        Self::new(file, Medium::Memory, options)
+        Self::new(sys::memory(len)?, Medium::Memory, options)
     }
 
     fn new(file: File, medium: Medium, options: &OpenOptions) -> Result<Self, OpenError> {
-        // The end, rather than the metadata: a block device has no length there.
-        let len = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from)?;
+        let len = sys::len(&file)?;
         if len == 0 {
             return Err(OpenError::Empty);
         }
@@ -143,7 +82,7 @@ impl FileBackend {
             let rounded = len.next_multiple_of(block);
             return Err(OpenError::NotWholeBlocks { size: len, block: options.block_size, rounded });
         }
-        let granularity = file.metadata().map_or(4096, |metadata| granularity(&metadata, medium));
+        let granularity = file.metadata().map_or(4096, |metadata| sys::granularity(&metadata, medium));
         let facts = Facts {
             len,
             read_only: options.read_only,
@@ -157,8 +96,8 @@ impl FileBackend {
             facts,
             medium,
             unmap_zeros: options.unmap_zeros && facts.discard_granularity != 0,
-            read_nowait: AtomicBool::new(true),
-            write_nowait: AtomicBool::new(true),
+            read_cached: AtomicBool::new(true),
+            write_cached: AtomicBool::new(true),
             poisoned: AtomicBool::new(false),
         })
     }
@@ -167,22 +106,46 @@ impl FileBackend {
         matches!(patience, Patience::Any) || matches!(self.medium, Medium::Memory)
     }
 
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(rustix::fs::fallocate(&self.file, flags, offset, len)?)
+    /// All of `buffer`. An end of the file before that is an error: it was cut under us.
+    fn read_all(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match sys::read_at(&self.file, buffer, offset) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    buffer = &mut buffer[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_all(&self, mut data: &[u8], mut offset: u64) -> io::Result<()> {
+        while !data.is_empty() {
+            match sys::write_at(&self.file, data, offset) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    data = &data[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
-        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, flags, offset, len) {
-            Ok(()) => return Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
+        match sys::zero(&self.file, offset, len) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            result => return result,
         }
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(ZEROS.len() as u64);
-            self.file.write_all_at(&ZEROS[..piece as usize], offset + done)?;
+            self.write_all(&ZEROS[..piece as usize], offset + done)?;
             done += piece;
         }
         Ok(())
@@ -210,25 +173,16 @@ impl Backend for FileBackend {
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {
         if self.inline(patience) {
-            return match self.file.read_exact_at(buffer, offset) {
+            return match self.read_all(buffer, offset) {
                 Ok(()) => Ok(Served::Done(())),
                 Err(error) => Err(failure(&error)),
             };
         }
-        if !self.read_nowait.load(Ordering::Relaxed) {
+        if !self.read_cached.load(Ordering::Relaxed) {
             return Ok(Served::WouldBlock);
         }
         let len = buffer.len();
-        match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) if read == len => Ok(Served::Done(())),
-            // Part of it is not in the page cache, or an error that the patient way will meet and tell.
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::IO) => Ok(Served::WouldBlock),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.read_nowait.store(false, Ordering::Relaxed);
-                Ok(Served::WouldBlock)
-            }
-            Err(error) => Err(failure(&error.into())),
-        }
+        at_once(sys::read_cached(&self.file, buffer, offset), len, &self.read_cached)
     }
 
     fn write(&self, offset: u64, data: &[u8], durable: bool, patience: Patience) -> Result<Served, IoError> {
@@ -236,25 +190,17 @@ impl Backend for FileBackend {
             return self.zero_durably(offset, data.len() as u64, durable, patience);
         }
         if self.inline(patience) {
-            self.file.write_all_at(data, offset).map_err(|error| failure(&error))?;
+            self.write_all(data, offset).map_err(|error| failure(&error))?;
             if durable {
                 self.sync()?;
             }
             return Ok(Served::Done(()));
         }
-        if durable || !self.write_nowait.load(Ordering::Relaxed) {
+        if durable || !self.write_cached.load(Ordering::Relaxed) {
             return Ok(Served::WouldBlock);
         }
-        match rustix::io::pwritev2(&self.file, &[IoSlice::new(data)], offset, ReadWriteFlags::NOWAIT) {
-            Ok(written) if written == data.len() => Ok(Served::Done(())),
-            // What was written is written again: the task still holds its range.
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(Served::WouldBlock),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                self.write_nowait.store(false, Ordering::Relaxed);
-                Ok(Served::WouldBlock)
-            }
-            Err(error) => Err(failure(&error.into())),
-        }
+        // What was written in part is written again: the task still holds its range.
+        at_once(sys::write_cached(&self.file, data, offset), data.len(), &self.write_cached)
     }
 
     fn flush(&self, patience: Patience) -> Result<Served, IoError> {
@@ -273,7 +219,7 @@ impl Backend for FileBackend {
             return Ok(Served::WouldBlock);
         }
         if unmap && self.facts.discard_granularity != 0 {
-            match self.punch(offset, len) {
+            match sys::punch(&self.file, offset, len) {
                 Ok(()) => return Ok(Served::Done(())),
                 // The file system has no holes: zeros are as good to the reader.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {}
@@ -287,33 +233,17 @@ impl Backend for FileBackend {
         if !self.inline(patience) {
             return Ok(Served::WouldBlock);
         }
-        // SEEK_DATA moves the descriptor's offset, which nothing else here uses.
-        let data = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => return Ok(Served::Done((false, len))),
-            // A device or a file system that does not tell: all of it takes space.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Served::Done((true, len))),
-            Err(error) => return Err(failure(&error.into())),
-        };
-        if data > offset {
-            return Ok(Served::Done((false, (data - offset).min(len))));
-        }
-        let hole = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(offset)).unwrap_or(offset + len);
-        Ok(Served::Done((true, hole.saturating_sub(offset).clamp(1, len))))
+        sys::extent(&self.file, offset, len).map(Served::Done).map_err(|error| failure(&error))
     }
 
     fn prefetch(&self, offset: u64, len: u64) {
-        let len = std::num::NonZeroU64::new(len);
-        // Advice: where it is refused nothing is lost.
-        let _ = rustix::fs::fadvise(&self.file, offset, len, rustix::fs::Advice::WillNeed);
+        sys::prefetch(&self.file, offset, len);
     }
 
     fn allocated(&self) -> Option<u64> {
-        use std::os::unix::fs::MetadataExt;
         // A device has its size, and does not say what of it is in use.
         (self.medium != Medium::Device).then_some(())?;
-        // POSIX leaves the unit of st_blocks open; it is 512 bytes wherever this runs.
-        Some(self.file.metadata().ok()?.blocks() << 9)
+        Some(sys::allocated(&self.file.metadata().ok()?))
     }
 }
 
@@ -330,65 +260,25 @@ impl FileBackend {
     }
 }
 
-fn open_checked(path: &Path, read_only: bool) -> Result<File, OpenError> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(OpenError::Missing),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(OpenError::NotReadable),
-        Err(error) => return Err(error.into()),
-    };
-    let kind = metadata.file_type();
-    if kind.is_dir() {
-        return Err(OpenError::Directory);
-    }
-    // Before it is opened: a FIFO would wait for its other end.
-    if !kind.is_file() && !kind.is_block_device() {
-        return Err(OpenError::Special);
-    }
-    let mut options = File::options();
-    options.read(true).write(!read_only).custom_flags(rustix::fs::OFlags::CLOEXEC.bits() as i32);
-    options.open(path).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => OpenError::NotWritable,
-        ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable,
-        ErrorKind::PermissionDenied => OpenError::NotReadable,
-        _ => error.into(),
-    })
-}
-
-#[cfg(target_os = "linux")]
-fn on_tmpfs(file: &File) -> bool {
-    const TMPFS_MAGIC: u32 = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u32 == TMPFS_MAGIC)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn on_tmpfs(_: &File) -> bool {
-    false
-}
-
-/// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
-fn granularity(metadata: &std::fs::Metadata, medium: Medium) -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    match medium {
-        Medium::File => u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20),
-        Medium::Device | Medium::Memory => 4096,
+/// What came of a try at the page cache; a part is nothing.
+#[inline]
+fn at_once(result: io::Result<usize>, len: usize, supported: &AtomicBool) -> Result<Served, IoError> {
+    match result {
+        Ok(count) if count == len => Ok(Served::Done(())),
+        Ok(_) => Ok(Served::WouldBlock),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => Ok(Served::WouldBlock),
+            ErrorKind::Unsupported => {
+                supported.store(false, Ordering::Relaxed);
+                Ok(Served::WouldBlock)
+            }
+            _ => Err(failure(&error)),
+        },
     }
 }
 
 pub(super) fn is_zero(data: &[u8]) -> bool {
     data.chunks(4096).all(|chunk| chunk == &ZEROS[..chunk.len()])
-}
-
-/// What an error of the system means to the device server.
-fn failure(error: &io::Error) -> IoError {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => IoError::NoSpace,
-        Some(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::BADF) => IoError::ReadOnly,
-        Some(Errno::NODEV | Errno::NXIO | Errno::NOMEDIUM | Errno::STALE) => IoError::NotReady,
-        Some(Errno::NOMEM | Errno::AGAIN) => IoError::Other,
-        // EIO, and an end of file where blocks should be: the file was cut under us.
-        _ => IoError::Medium,
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,165 @@
+//! What Linux has.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use iesp_scsi::IoError;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::Medium;
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A disk.
+    Device,
+    /// A directory.
+    Directory,
+    /// What has no blocks.
+    Other,
+}
+
+/// Looks at what is there.
+pub fn kind(path: &Path) -> io::Result<Kind> {
+    let kind = std::fs::metadata(path)?.file_type();
+    Ok(if kind.is_file() {
+        Kind::File
+    } else if kind.is_block_device() {
+        Kind::Device
+    } else if kind.is_dir() {
+        Kind::Directory
+    } else {
+        Kind::Other
+    })
+}
+
+/// Opens it.
+pub fn open(path: &Path, read_only: bool) -> io::Result<File> {
+    File::options().read(true).write(!read_only).open(path)
+}
+
+/// An unnamed file of `len` bytes in memory, sparse, gone at exit.
+pub fn memory(len: u64) -> io::Result<File> {
+    let file = File::from(rustix::fs::memfd_create(c"iesp", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.set_len(len)?;
+    Ok(file)
+}
+
+/// Its size in bytes.
+pub fn len(file: &File) -> io::Result<u64> {
+    // The end, rather than the metadata: a block device has no length there.
+    Ok(rustix::fs::seek(file, SeekFrom::End(0))?)
+}
+
+/// Whether the page cache is all there is under it: no call waits for a device.
+pub fn is_in_memory(file: &File) -> bool {
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u32 == TMPFS_MAGIC)
+}
+
+/// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
+pub fn granularity(metadata: &Metadata, medium: Medium) -> u32 {
+    match medium {
+        Medium::File => u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20),
+        Medium::Device | Medium::Memory => 4096,
+    }
+}
+
+/// Bytes that it takes below.
+pub fn allocated(metadata: &Metadata) -> u64 {
+    // POSIX leaves the unit of st_blocks open; it is 512 bytes on Linux.
+    metadata.blocks() << 9
+}
+
+/// Reads, and waits for it.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+/// Writes, and waits for it.
+pub fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    file.write_at(data, offset)
+}
+
+/// Reads what is in the page cache: [`ErrorKind::WouldBlock`] where it is not, [`ErrorKind::Unsupported`] where that cannot be
+/// asked.
+#[inline]
+pub fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT).map_err(at_once)
+}
+
+/// Writes to the page cache where that need not wait; else as [`read_cached`].
+#[inline]
+pub fn write_cached(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    rustix::io::pwritev2(file, &[IoSlice::new(data)], offset, ReadWriteFlags::NOWAIT).map_err(at_once)
+}
+
+fn at_once(error: Errno) -> io::Error {
+    match error {
+        Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => ErrorKind::Unsupported.into(),
+        // An error that the patient way will meet and tell.
+        Errno::AGAIN | Errno::INTR | Errno::IO => ErrorKind::WouldBlock.into(),
+        error => error.into(),
+    }
+}
+
+/// Gives space back; the bytes read as zeros. [`ErrorKind::Unsupported`] where there are no holes.
+pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)
+}
+
+/// Makes zeros of bytes without their travelling. [`ErrorKind::Unsupported`] where that is not possible.
+pub fn zero(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    fallocate(file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, offset, len)
+}
+
+fn fallocate(file: &File, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
+    loop {
+        return match rustix::fs::fallocate(file, flags, offset, len) {
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Err(ErrorKind::Unsupported.into()),
+            result => Ok(result?),
+        };
+    }
+}
+
+/// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
+pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
+    // SEEK_DATA moves the descriptor's offset, which nothing else here uses.
+    let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => data,
+        Err(Errno::NXIO) => return Ok((false, len)),
+        // A device or a file system that does not tell: all of it takes space.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok((true, len)),
+        Err(error) => return Err(error.into()),
+    };
+    if data > offset {
+        return Ok((false, (data - offset).min(len)));
+    }
+    let hole = rustix::fs::seek(file, SeekFrom::Hole(offset)).unwrap_or(offset + len);
+    Ok((true, hole.saturating_sub(offset).clamp(1, len)))
+}
+
+/// Has bytes brought into memory.
+pub fn prefetch(file: &File, offset: u64, len: u64) {
+    // Advice: where it is refused nothing is lost.
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
+}
+
+/// What an error of the system's means to the device server.
+pub fn failure(error: &io::Error) -> IoError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => IoError::NoSpace,
+        Some(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::BADF) => IoError::ReadOnly,
+        Some(Errno::NODEV | Errno::NXIO | Errno::NOMEDIUM | Errno::STALE) => IoError::NotReady,
+        Some(Errno::NOMEM | Errno::AGAIN) => IoError::Other,
+        // EIO, and an end of file where blocks should be: the file was cut under us.
+        _ => IoError::Medium,
+    }
+}

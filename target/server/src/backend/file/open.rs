@@ -1,0 +1,89 @@
+//! From a path to an open file that may be served, or to words for a user.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::sys::{self, Kind};
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Bytes of a logical block, of which the size must be a multiple.
+    pub block_size: u32,
+    /// UNMAP gives space back.
+    pub unmap: bool,
+    /// A write of zeros gives space back, too.
+    pub unmap_zeros: bool,
+}
+
+/// Why a file cannot be served; what to do stands in the message.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none.
+    #[error("there is no such file: make it with --create SIZE, for example --create 10G")]
+    Missing,
+    /// A directory.
+    #[error("this is a directory: name a disk image or a block device")]
+    Directory,
+    /// Neither a file nor a block device.
+    #[error("this is neither a file nor a block device")]
+    Special,
+    /// No permission to read it.
+    #[error("no permission to read it: run iesp as a user who may, or change its mode")]
+    NotReadable,
+    /// No permission to write it.
+    #[error("no permission to write it: change its mode, or serve it with --read-only")]
+    NotWritable,
+    /// Another process has it.
+    #[error("it is in use: another iesp (or this one, as another LUN) serves it already")]
+    Locked,
+    /// No blocks.
+    #[error("it is empty: give it a size, for example with `truncate -s 10G`")]
+    Empty,
+    /// Not whole blocks.
+    #[error(
+        "its size of {size} bytes is no multiple of the block size of {block} bytes: `truncate -s {rounded}` makes it one"
+    )]
+    NotWholeBlocks {
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        block: u32,
+        /// The next multiple, in bytes.
+        rounded: u64,
+    },
+    /// The system says so.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Opens and locks a file or a block device; nothing of it is changed.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), OpenError> {
+    let kind = match sys::kind(path) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(OpenError::Missing),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(OpenError::NotReadable),
+        Err(error) => return Err(error.into()),
+    };
+    // Before it is opened: a FIFO would wait for its other end.
+    match kind {
+        Kind::Directory => return Err(OpenError::Directory),
+        Kind::Other => return Err(OpenError::Special),
+        Kind::File | Kind::Device => {}
+    }
+    let read_only = options.read_only;
+    let file = sys::open(path, read_only).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => OpenError::NotWritable,
+        ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable,
+        ErrorKind::PermissionDenied => OpenError::NotReadable,
+        _ => error.into(),
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, kind)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked),
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
