@@ -8,3 +8,17 @@ pub trait Clock {
     /// Waits for at least `us` microseconds and lets other tasks run meanwhile.
     fn sleep_us(&self, us: u32) -> impl Future<Output = ()>;
 }
+
+/// The clock of embassy-time, whose driver the board links.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimeClock;
+
+impl Clock for TimeClock {
+    fn now_us(&self) -> u64 {
+        embassy_time::Instant::now().as_micros()
+    }
+
+    async fn sleep_us(&self, us: u32) {
+        embassy_time::Timer::after_micros(us.into()).await;
+    }
+}

@@ -7,7 +7,21 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod board;
+pub mod card;
 mod clock;
+pub mod config;
+pub mod extents;
+pub mod memory;
+pub mod net;
+mod run;
 pub mod sd;
+pub mod store;
+pub mod target;
+pub mod volume;
 
-pub use clock::Clock;
+pub use board::Board;
+pub use card::Card;
+pub use clock::{Clock, TimeClock};
+pub use run::{PORT, Parts, Stage, run};
+pub use target::Target;

@@ -93,6 +93,12 @@ impl Task {
         }
     }
 
+    /// Whether [`Self::begin_streaming`] is for this command.
+    #[must_use]
+    pub fn can_stream(&self) -> bool {
+        matches!(self.work, Work::Write(_))
+    }
+
     /// For a driver without room for whole Data-Out Buffers: the first step of a plain WRITE of which `len` bytes are going
     /// to come. The blocks of the [`Step::Write`] go to the backend as they come; then [`Self::step`] takes the outcome.
     /// `None` for every other command: it wants all its data in one piece.

@@ -205,6 +205,8 @@ pub struct Connection<const TASKS: usize, const TEXT: usize = TEXT_MAX> {
     window: Window,
     slots: Slots<TASKS>,
     placing: Option<Placing>,
+    /// Large units may be received in place.
+    places: bool,
     early: receive::Early,
     timers: Timers,
     digests: Digests,
@@ -230,11 +232,17 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             window: Window::new(0),
             slots: Slots::new(),
             placing: None,
+            places: true,
             early: receive::Early::default(),
             timers: Timers::new(timeouts, now),
             digests: Digests::default(),
             statistics: Statistics::default(),
         }
+    }
+
+    /// For a driver whose buffer holds every unit whole: there will be no [`Event::Place`].
+    pub const fn take_units_whole(&mut self) {
+        self.places = false;
     }
 
     /// Who logged in, once that is known.

@@ -79,7 +79,8 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         }
         let total = data_at + len + digests.trailer_len(len);
         let Some(unit) = input.get(..total) else {
-            if len >= PLACE_MIN
+            if self.places
+                && len >= PLACE_MIN
                 && input.len() >= data_at
                 && bhs.opcode() == Some(Opcode::DataOut)
                 && let Some(event) = self.place(&bhs)

@@ -1,0 +1,261 @@
+//! `cfg-iESP.json`: what the owner of a board says.
+//!
+//! The keys are those of the C++ program, and a few more. What is missing has its default, a key that is not known is let
+//! pass. The file lies on the board's flash, or beside the disk's file on the card, which wins.
+
+use core::fmt;
+use core::net::Ipv4Addr;
+
+use heapless::{String, Vec};
+use serde::Deserialize;
+
+use crate::target::{Credentials, LUNS, SECRET_MAX};
+
+/// Name of the file.
+pub const FILE: &str = "cfg-iESP.json";
+
+/// Longest file, in bytes.
+pub const FILE_MAX: usize = 2048;
+
+/// Most WiFi networks.
+pub const NETWORKS: usize = 4;
+
+/// A WiFi network.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Wifi {
+    /// Name: up to 32 bytes.
+    pub ssid: String<32>,
+    /// Pass phrase; empty for an open network.
+    #[serde(default)]
+    pub psk: String<64>,
+}
+
+/// What the file says; LED numbers are GPIO, -1 for none.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Networks that may be joined.
+    pub wifi: Vec<Wifi, NETWORKS>,
+    /// Address of a syslog server; empty for none.
+    pub syslog_host: String<64>,
+    /// `debug`, `info`, `warning` or `error`.
+    pub log_level: String<8>,
+    /// 0: no UNMAP; 1 or 2: UNMAP where the card erases to zeros.
+    pub trim_level: u8,
+    /// How long to wait for an Ethernet link, in seconds.
+    pub eth_wait_time: u16,
+    /// How often the free space for SNMP is estimated, in seconds.
+    pub update_df_interval: u16,
+    /// Reading.
+    pub led_green: i16,
+    /// Writing.
+    pub led_yellow: i16,
+    /// Trouble.
+    pub led_red: i16,
+    /// The card's bus; -1 for the board's own.
+    #[serde(rename = "SD-MISO")]
+    pub sd_miso: i16,
+    /// See `sd_miso`.
+    #[serde(rename = "SD-MOSI")]
+    pub sd_mosi: i16,
+    /// See `sd_miso`.
+    #[serde(rename = "SD-SCLK")]
+    pub sd_sclk: i16,
+    /// See `sd_miso`.
+    #[serde(rename = "SD-CS")]
+    pub sd_cs: i16,
+    /// Highest clock of the card's bus, in MHz.
+    pub spi_speed: u16,
+    /// The disk's file; several disks by commas. `@card` is the whole card, `@1` its first partition.
+    pub disk_name: String<128>,
+    /// iSCSI name of the target.
+    pub target_name: String<223>,
+    /// Name and secret that initiators log in with by CHAP; empty for none.
+    pub chap_user: String<SECRET_MAX>,
+    /// At least 12 bytes.
+    pub chap_secret: String<SECRET_MAX>,
+    /// Fixed address with its prefix length, as `192.168.1.5/24`; empty for DHCP.
+    pub ip_address: String<18>,
+    /// With a fixed address.
+    pub gateway: String<15>,
+    /// Address of a time server; empty for none.
+    pub ntp_host: String<64>,
+    /// Writes are refused.
+    pub read_only: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // All of these fit.
+        let text = |text: &str| String::try_from(text).unwrap_or_default();
+        Self {
+            wifi: Vec::new(),
+            syslog_host: String::new(),
+            log_level: String::try_from("info").unwrap_or_default(),
+            trim_level: 1,
+            eth_wait_time: 30,
+            update_df_interval: 15,
+            led_green: -1,
+            led_yellow: -1,
+            led_red: -1,
+            sd_miso: -1,
+            sd_mosi: -1,
+            sd_sclk: -1,
+            sd_cs: -1,
+            spi_speed: 50,
+            disk_name: text("test.dat"),
+            target_name: String::try_from("test").unwrap_or_default(),
+            chap_user: String::new(),
+            chap_secret: String::new(),
+            ip_address: String::new(),
+            gateway: String::new(),
+            ntp_host: String::new(),
+            read_only: false,
+        }
+    }
+}
+
+/// What is wrong with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// It is no JSON, or a value is of the wrong kind or too long.
+    Json(serde_json_core::de::Error),
+    /// It is longer than [`FILE_MAX`] bytes.
+    TooLong,
+    /// A value that its key does not allow: the key, and what it allows.
+    Value(&'static str, &'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "{FILE}: {error}"),
+            Self::TooLong => write!(f, "{FILE}: longer than {FILE_MAX} bytes"),
+            Self::Value(key, allowed) => write!(f, "{FILE}: \"{key}\" must be {allowed}"),
+        }
+    }
+}
+
+impl Config {
+    /// Takes the file's contents.
+    ///
+    /// # Errors
+    /// What is wrong, and with which key.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        if text.len() > FILE_MAX {
+            return Err(ConfigError::TooLong);
+        }
+        // Editors of some systems put a byte order mark first.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let mut escapes = [0; 256];
+        let config: Self = match serde_json_core::from_slice_escaped(text, &mut escapes) {
+            Ok((config, _)) => config,
+            Err(error) => return Err(ConfigError::Json(error)),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_level = matches!(self.log_level.as_str(), "debug" | "info" | "warning" | "error");
+        let rules = [
+            (is_level, "log-level", "debug, info, warning or error"),
+            (self.trim_level <= 2, "trim-level", "0, 1 or 2"),
+            ((1..=50).contains(&self.spi_speed), "spi-speed", "1 to 50 (MHz)"),
+            (self.disks().next().is_some(), "disk-name", "the name of a file on the card"),
+            (self.disks().count() <= LUNS, "disk-name", "at most four names"),
+            (!self.target_name.is_empty(), "target-name", "a name"),
+            (self.chap_user.is_empty() == self.chap_secret.is_empty(), "chap-user", "there with chap-secret"),
+            // RFC 7143 9.2.1: 96 bits.
+            (self.chap_secret.is_empty() || self.chap_secret.len() >= 12, "chap-secret", "at least 12 characters"),
+            (self.ip_address.is_empty() || self.fixed_address().is_some(), "ip-address", "like 192.168.1.5/24"),
+            (self.gateway.is_empty() || self.gateway().is_some(), "gateway", "like 192.168.1.1"),
+        ];
+        match rules.into_iter().find(|(good, ..)| !good) {
+            Some((_, key, allowed)) => Err(ConfigError::Value(key, allowed)),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the disks.
+    pub fn disks(&self) -> impl Iterator<Item = &str> {
+        self.disk_name.split(',').map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    /// The fixed address and the length of its prefix.
+    pub fn fixed_address(&self) -> Option<(Ipv4Addr, u8)> {
+        let (address, prefix) = self.ip_address.split_once('/')?;
+        let prefix = prefix.parse().ok().filter(|prefix| (1..=30).contains(prefix))?;
+        Some((address.parse().ok()?, prefix))
+    }
+
+    /// The gateway of the fixed address.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        self.gateway.parse().ok()
+    }
+
+    /// Who may log in, where that is not everybody.
+    pub fn credentials(&self) -> Option<Credentials> {
+        (!self.chap_user.is_empty())
+            .then(|| Credentials { name: self.chap_user.clone(), secret: self.chap_secret.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_c_plus_plus_program() {
+        let text = br#"{ "wifi": [ { "ssid": "mynet", "psk": "secret pass" }, { "ssid": "b\"c", "psk": "" } ],
+            "syslog-host": "192.168.64.13", "log-level": "debug", "trim-level": 0, "eth-wait-time": 5,
+            "update-df-interval": 60, "led-green": 17, "led-yellow": 18, "led-red": -1,
+            "SD-MISO": 19, "SD-MOSI": 23, "SD-SCLK": 18, "SD-CS": 5, "spi-speed": 22, "disk-name": "disk.img" }"#;
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.wifi[0], Wifi { ssid: "mynet".try_into().unwrap(), psk: "secret pass".try_into().unwrap() });
+        assert_eq!(config.wifi[1].ssid, "b\"c");
+        assert_eq!((config.syslog_host.as_str(), config.log_level.as_str()), ("192.168.64.13", "debug"));
+        assert_eq!((config.trim_level, config.eth_wait_time, config.update_df_interval), (0, 5, 60));
+        assert_eq!((config.led_green, config.led_yellow, config.led_red), (17, 18, -1));
+        assert_eq!((config.sd_miso, config.sd_mosi, config.sd_sclk, config.sd_cs), (19, 23, 18, 5));
+        assert_eq!((config.spi_speed, config.disk_name.as_str()), (22, "disk.img"));
+        assert!(config.credentials().is_none());
+    }
+
+    #[test]
+    fn defaults_and_disks() {
+        let config = Config::parse(b"\xef\xbb\xbf{}").unwrap();
+        assert_eq!(config, Config::default());
+        assert!(config.disks().eq(["test.dat"]));
+        let config = Config::parse(br#"{"disk-name": "a.img, @1", "unknown": [1, {"a": "b"}]}"#).unwrap();
+        assert!(config.disks().eq(["a.img", "@1"]));
+    }
+
+    #[test]
+    fn addresses() {
+        let config = Config::parse(br#"{"ip-address": "10.0.0.5/24", "gateway": "10.0.0.1"}"#).unwrap();
+        assert_eq!(config.fixed_address(), Some((Ipv4Addr::new(10, 0, 0, 5), 24)));
+        assert_eq!(config.gateway(), Some(Ipv4Addr::new(10, 0, 0, 1)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_key() {
+        let value = |text: &str| match Config::parse(text.as_bytes()) {
+            Err(ConfigError::Value(key, _)) => key,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(value(r#"{"log-level": "loud"}"#), "log-level");
+        assert_eq!(value(r#"{"trim-level": 3}"#), "trim-level");
+        assert_eq!(value(r#"{"spi-speed": 0}"#), "spi-speed");
+        assert_eq!(value(r#"{"disk-name": " , "}"#), "disk-name");
+        assert_eq!(value(r#"{"disk-name": "a,b,c,d,e"}"#), "disk-name");
+        assert_eq!(value(r#"{"chap-user": "anna"}"#), "chap-user");
+        assert_eq!(value(r#"{"chap-user": "anna", "chap-secret": "short"}"#), "chap-secret");
+        assert_eq!(value(r#"{"ip-address": "10.0.0.5"}"#), "ip-address");
+        assert_eq!(value(r#"{"ip-address": "10.0.0.5/24", "gateway": "x"}"#), "gateway");
+        for text in ["", "{", "[]", r#"{"led-red": "x"}"#, r#"{"wifi": [{"psk": "x"}]}"#, r#"{"disk-name": 5}"#] {
+            assert!(matches!(Config::parse(text.as_bytes()), Err(ConfigError::Json(_))), "{text}");
+        }
+        assert_eq!(Config::parse(&[b' '; FILE_MAX + 1]), Err(ConfigError::TooLong));
+    }
+}

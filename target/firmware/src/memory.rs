@@ -1,0 +1,130 @@
+//! All large memory of the firmware, in one place of fixed size: a board keeps it in a `static`.
+
+use crate::target::{Buffers, Protocol};
+
+/// Bytes of the buffer for small answers.
+const REPLY: usize = 2048;
+/// Bytes of the buffer for blocks that are compared or repeated.
+const SCRATCH: usize = 1024;
+
+/// The memory of one connection. Lengths in bytes.
+///
+/// `TASKS`: commands at once, two of them for immediate ones: the command window is `TASKS - 2`. `TEXT`: of a login. `UNIT`: the
+/// largest unit: its data are up to `UNIT - 128`, in whole blocks. `WORK`: the longest transfer of a command. `TCP`: each of
+/// the socket's two buffers.
+pub struct ConnectionMemory<
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+> {
+    pub(crate) received: [u8; TCP],
+    pub(crate) sending: [u8; TCP],
+    pub(crate) protocol: Protocol<TASKS, TEXT>,
+    inbox: [u8; UNIT],
+    outbox: [u8; UNIT],
+    reply: [u8; REPLY],
+    scratch: [u8; SCRATCH],
+    work: [u8; WORK],
+}
+
+impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize, const TCP: usize>
+    ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>
+{
+    /// Nothing in it.
+    pub const fn new() -> Self {
+        const { assert!(UNIT >= TEXT + 256, "a unit holds a login's text and what is around it") };
+        const { assert!(TCP >= 1024 && WORK >= 1024, "room for a segment and for two blocks") };
+        Self {
+            received: [0; TCP],
+            sending: [0; TCP],
+            protocol: None,
+            inbox: [0; UNIT],
+            outbox: [0; UNIT],
+            reply: [0; REPLY],
+            scratch: [0; SCRATCH],
+            work: [0; WORK],
+        }
+    }
+
+    /// The two buffers of the socket, the protocol's place and the buffers of the connection.
+    pub fn split(&mut self) -> (&mut [u8], &mut [u8], &mut Protocol<TASKS, TEXT>, Buffers<'_>) {
+        let buffers = Buffers {
+            inbox: &mut self.inbox,
+            outbox: &mut self.outbox,
+            reply: &mut self.reply,
+            scratch: &mut self.scratch,
+            work: &mut self.work,
+        };
+        (&mut self.received, &mut self.sending, &mut self.protocol, buffers)
+    }
+}
+
+impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize, const TCP: usize> Default
+    for ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The firmware's memory: `CONNECTIONS` connections at once (initiators and one more, so that who comes back finds a
+/// place), and twice `CACHE` bytes before the card: to gather writes, and to read ahead.
+pub struct Memory<
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+    const CACHE: usize,
+> {
+    pub(crate) connections: [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
+    pub(crate) writes: [u8; CACHE],
+    pub(crate) reads: [u8; CACHE],
+}
+
+impl<
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+    const CACHE: usize,
+> Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>
+{
+    /// Longest transfer of a command, in bytes.
+    pub const TRANSFER: usize = WORK;
+
+    /// Nothing in it: for a `static`.
+    pub const fn new() -> Self {
+        Self { connections: [const { ConnectionMemory::new() }; CONNECTIONS], writes: [0; CACHE], reads: [0; CACHE] }
+    }
+}
+
+impl<
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+    const CACHE: usize,
+> Default for Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The memory of a board with 64 KiB of RAM in all: one connection, a window of 4, segments of 2 KiB, transfers of 8 KiB.
+pub type SmallMemory = Memory<1, 6, 1536, 2304, 8192, 4096, 4096>;
+
+/// The memory of a board with 256 KiB of RAM or more: two initiators and one more connection, a window of 8, segments of 8 KiB.
+pub type LargeMemory = Memory<3, 10, 8192, 8448, 16384, 8192, 16384>;
+
+const _: () = {
+    assert!(size_of::<SmallMemory>() < 40 << 10, "half of a small board's RAM is for everything else");
+};
