@@ -78,24 +78,25 @@ step "the load begins"
 start_load
 whole_again
 
-round=0
-while [ "$round" -lt "$ROUNDS" ]; do
-    round=$((round + 1))
-    path=$((round % 2))
-
+# Each fault of $FAULTS, by its name; $path alternates.
+fault_link() {
     step "round $round: the cable of network $path is pulled"
     ask unplug "$path"
     broken "$path"
     ask plug "$path"
     whole_again
+}
 
+fault_portal() {
     path=$((1 - path))
     step "round $round: portal $path is closed"
     ask close "$path"
     broken "$path"
     ask open "$path"
     whole_again
+}
 
+fault_reset() {
     step "round $round: connections are reset, first on one path, then on the other"
     ask reset 0
     sleep 1
@@ -103,30 +104,60 @@ while [ "$round" -lt "$ROUNDS" ]; do
     ask reset 1
     sleep 1
     whole_again
+}
 
+fault_slow() {
     step "round $round: portal $path is slow"
     ask slow "$path"
     sleep 3
     carried_by "the quick path to carry I/O" $(disks_behind $((1 - path)))
     ask fast "$path"
     whole_again
+}
 
+fault_kill() {
     step "round $round: the target is killed and started again"
     ask kill target
     sleep 4
     unharmed
     ask start target
     whole_again
+}
+
+# After the load.
+fault_power() { :; }
+
+round=0
+while [ "$round" -lt "$ROUNDS" ]; do
+    round=$((round + 1))
+    path=$((round % 2))
+    for fault in $FAULTS; do
+        "fault_$fault"
+    done
 done
 
 step "the load ends: no error reached it"
 stop_load
 judge_load
 
+case " $FAULTS " in
+    *" power "*)
+        step "the target loses its power when all is flushed"
+        umount /mnt || fail "/mnt is busy"
+        for lun in 0 1; do
+            dd if=/dev/null of="$(map_of "$lun")" conv=fsync,notrunc 2>/dev/null || fail "LUN $lun cannot be flushed"
+        done
+        ask kill target
+        sleep 2
+        ask start target
+        wait_for 60 "all paths to come back" has_active 4
+        ;;
+esac
+
 step "what was flushed is there (the verifier's journal)"
 /vm/bin/test-blockdevice -d "$(map_of 1)" --verify-after-crash "$VERIFIER_JOURNAL" >/tmp/journal.log 2>&1 || {
     show "journal" cat /tmp/journal.log
-    fail "the verifier: $(tail -n 1 /tmp/journal.log)"
+    fail "the verifier: $(grep -m 1 FAULT /tmp/journal.log || tail -n 1 /tmp/journal.log)"
 }
 note "$(tail -n 1 /tmp/journal.log)"
 

@@ -12,7 +12,7 @@ make_file_system() {
 
 check_file_system() {
     device=$(map_of 0)
-    umount /mnt || fail "/mnt is busy"
+    ! grep -q ' /mnt ' /proc/mounts || umount /mnt || fail "/mnt is busy"
     case $FS in
         ext4) e2fsck -f -n "$device" ;;
         xfs) xfs_repair -n "$device" ;;

@@ -192,6 +192,49 @@ grep -q "0x0000000000000800 .* 1  " /tmp/out || fail "what was unmapped is mappe
 reads_as 2048 8 /tmp/zero8
 expect 22 sg_unmap --force --lba="$((IMAGE_MIB * 2048))" --num=8 "$disk"
 
+# held_off WHAT: the other path can neither read nor write (sg3-utils ends with 24 at RESERVATION CONFLICT).
+held_off() {
+    status=0
+    sg_raw --request=512 "$other" 28 00 00 00 00 00 00 00 01 00 >/tmp/out 2>&1 || status=$?
+    [ "$status" -eq 24 ] || [ "$1" = writes ] || fail "$2: the other path was not held off from reading ($status)"
+    status=0
+    sg_raw --send=512 --infile=/tmp/A1 "$other" 2a 00 00 00 00 00 00 00 01 00 >/tmp/out 2>&1 || status=$?
+    [ "$status" -eq 24 ] || fail "$2: the other path was not held off from writing ($status)"
+}
+
+let_in() {
+    expect 0 sg_raw --request=512 "$other" 28 00 00 00 00 00 00 00 01 00
+    expect 0 sg_raw --send=512 --infile=/tmp/A1 "$other" 2a 00 00 00 00 00 00 00 01 00
+}
+
+step "reservations hold off the other path, and end"
+if is_listed 0x16; then
+    expect 0 sg_raw "$disk" 16 00 00 00 00 00
+    held_off all "RESERVE(6)"
+    expect 0 sg_raw "$disk" 17 00 00 00 00 00
+    let_in
+    expect 0 sg_raw "$disk" 56 00 00 00 00 00 00 00 00 00
+    held_off all "RESERVE(10)"
+    expect 0 sg_raw "$disk" 57 00 00 00 00 00 00 00 00 00
+    let_in
+else
+    note "RESERVE is not advertised"
+fi
+if is_listed 0x5f,1; then
+    persist() { expect 0 sg_persist --no-inquiry --out "$@" "$disk"; }
+    persist --register --param-sark=0xabc123
+    # Write Exclusive, Exclusive Access
+    for type in 1:writes 3:all; do
+        persist --reserve --param-rk=0xabc123 --prout-type="${type%:*}"
+        held_off "${type#*:}" "a persistent reservation of type ${type%:*}"
+        persist --release --param-rk=0xabc123 --prout-type="${type%:*}"
+        let_in
+    done
+    persist --register --param-rk=0xabc123 --param-sark=0
+else
+    note "persistent reservations are not advertised"
+fi
+
 step "blkdiscard and blkdiscard --zeroout: the image gives the space back"
 dd if=/dev/urandom of="$disk" oflag=direct bs=1M count=64 2>/dev/null
 ask allocated least 65536

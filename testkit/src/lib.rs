@@ -3,6 +3,7 @@
 pub mod device;
 pub mod iscsi;
 pub mod load;
+pub mod planted;
 pub mod plot;
 pub mod signals;
 pub mod size;

@@ -16,6 +16,8 @@ pub struct Fault {
 pub enum Kind {
     /// Acknowledges a write and does not write.
     DropWrite,
+    /// From then on acknowledges writes and does not write.
+    DropAllWrites,
     /// Writes the first half.
     TearWrite,
     /// Writes to another place.
@@ -60,8 +62,9 @@ pub enum Call {
 }
 
 /// Every fault with its name and the call that it befalls.
-pub const KINDS: [(&str, Kind, Call); 14] = [
+pub const KINDS: [(&str, Kind, Call); 15] = [
     ("drop-write", Kind::DropWrite, Call::Write),
+    ("drop-all-writes", Kind::DropAllWrites, Call::Write),
     ("tear-write", Kind::TearWrite, Call::Write),
     ("misdirect-write", Kind::MisdirectWrite, Call::Write),
     ("flip-bit", Kind::FlipBit, Call::Write),
@@ -87,7 +90,7 @@ impl Kind {
     /// A fault of this kind stays once it has come.
     #[must_use]
     pub fn is_lasting(self) -> bool {
-        matches!(self, Self::LieFlush | Self::SplitCompareAndWrite)
+        matches!(self, Self::DropAllWrites | Self::LieFlush | Self::SplitCompareAndWrite)
     }
 }
 

@@ -47,6 +47,8 @@ struct Forgetful {
 }
 
 const SECTOR: usize = 512;
+/// Zeros in a longer range do not go through the cache.
+const MOST_CACHED: u64 = 1 << 20;
 /// So many writes back a stale read may reach.
 const REMEMBERED: usize = 64;
 
@@ -67,6 +69,14 @@ impl Faulty {
             calls: 0,
         };
         Self { inner, state: Mutex::new(state) }
+    }
+
+    /// Keeps what was not flushed in a cache, which is lost with this value.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.cache.get_or_insert_default();
+        self
     }
 
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -109,6 +119,19 @@ impl Faulty {
         Ok(())
     }
 
+    /// Makes a range zeros in the cache; a long one at once on the disk, or the cache would hold all of it.
+    fn cached_zero(&self, state: &mut State, offset: u64, len: u64) -> io::Result<()> {
+        if len <= MOST_CACHED {
+            return self.raw_write(state, offset, &vec![0; len as usize], false);
+        }
+        if let Some(cache) = &mut state.cache {
+            let first = offset / SECTOR as u64;
+            let behind = cache.split_off(&first).split_off(&(first + len / SECTOR as u64));
+            cache.extend(behind);
+        }
+        self.inner.zero(offset, len)
+    }
+
     /// Writes back what the cache holds: all of it, or at a power cut about half.
     fn write_back(&self, state: &mut State, keep: impl Fn(u64) -> bool) -> io::Result<()> {
         let block = self.inner.geometry().logical_block as usize;
@@ -136,7 +159,7 @@ impl Faulty {
         let size = self.inner.geometry().size;
         let block = u64::from(self.inner.geometry().logical_block);
         match kind {
-            Kind::DropWrite => Ok(()),
+            Kind::DropWrite | Kind::DropAllWrites => Ok(()),
             Kind::TearWrite => {
                 let half = data.len() / 2;
                 let mut torn = data.to_vec();
@@ -306,7 +329,7 @@ impl Device for Faulty {
         state.replace(offset, len as usize);
         let Some(discard) = self.inner.geometry().discard else { return Err(io::ErrorKind::Unsupported.into()) };
         if state.cache.is_some() && discard.reads == Promise::Zeros {
-            return self.raw_write(&mut state, offset, &vec![0; len as usize], false);
+            return self.cached_zero(&mut state, offset, len);
         }
         self.inner.discard(offset, len)
     }
@@ -315,7 +338,7 @@ impl Device for Faulty {
         let mut state = self.begin()?;
         state.replace(offset, len as usize);
         if state.cache.is_some() {
-            return self.raw_write(&mut state, offset, &vec![0; len as usize], false);
+            return self.cached_zero(&mut state, offset, len);
         }
         self.inner.zero(offset, len)
     }

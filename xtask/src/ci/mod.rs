@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
 
 mod count;
+mod page;
 mod report;
 mod steps;
 
@@ -16,7 +17,7 @@ use self::count::Tally;
 use self::report::{Report, StepReport};
 use self::steps::{CargoCommand, Step};
 use crate::process::{Ended, last_lines, run_logged, spell, timed};
-use crate::workspace;
+use crate::{setup, workspace};
 
 /// What `cargo xtask ci` can be told.
 #[derive(clap::Args, Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Args {
 
 /// How much of a failed step's log is shown.
 const LINES_SHOWN: usize = 40;
+/// The report for people.
+const PAGE: &str = "report.html";
 
 /// Runs the steps, each whatever became of the others, and writes the reports. Answers whether all was well; the last
 /// line that it prints is `N passed, N failed`, alone.
@@ -62,12 +65,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut report = Report::default();
     for (index, step) in chosen.iter().enumerate() {
         announce(index + 1, chosen.len(), step);
-        let done = run_step(step, &dir)?;
+        let done = match lacking(step) {
+            None => run_step(step, &dir)?,
+            Some(what) => without(step, &what, args.full || !args.only.is_empty(), &dir)?,
+        };
         show(&done, &dir);
         report.steps.push(done);
     }
     report.write_json(&dir.join("report.json"))?;
     report.write_junit(&dir.join("junit.xml"), &dir)?;
+    page::write(&report, &dir.join(PAGE), &dir)?;
     Ok(conclude(&report, &dir))
 }
 
@@ -85,6 +92,25 @@ fn choose<'a>(all: &'a [Step], args: &Args) -> Result<Vec<&'a Step>> {
     Ok(all.iter().filter(is_chosen).collect())
 }
 
+/// What this machine lacks for a step.
+fn lacking(step: &Step) -> Option<String> {
+    let missing = setup::missing_for(step.needs);
+    (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
+}
+
+/// A step that this machine cannot run: left out, or failed where it was asked for.
+fn without(step: &Step, lacks: &str, asked_for: bool, dir: &Path) -> Result<StepReport> {
+    let log = format!("logs/{}.log", step.name);
+    let text = format!("{lacks}\n`cargo xtask setup` installs it\n");
+    std::fs::write(dir.join(&log), text).with_context(|| format!("cannot write {log}"))?;
+    Ok(StepReport {
+        failure: asked_for.then(|| format!("it cannot run here, {lacks}")),
+        tally: Tally { passed: 0, failed: usize::from(asked_for), skipped: usize::from(!asked_for) },
+        skipped: (!asked_for).then(|| lacks.to_owned()),
+        ..StepReport::of(step, log)
+    })
+}
+
 fn announce(number: usize, count: usize, step: &Step) {
     println!("[{number}/{count}] {}: {}", step.name, step.about);
     step.commands.iter().for_each(|command| println!("    $ {command}"));
@@ -96,15 +122,8 @@ fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
     spinner.finish_and_clear();
     let (log, failure) = outcome?;
     let tally = count::tally(step.count, failure.is_none(), &log, dir);
-    Ok(StepReport {
-        name: step.name.to_owned(),
-        about: step.about.to_owned(),
-        commands: step.commands.iter().map(ToString::to_string).collect(),
-        failure,
-        tally,
-        seconds: took.as_secs_f64(),
-        log: format!("logs/{}.log", step.name),
-    })
+    let log = format!("logs/{}.log", step.name);
+    Ok(StepReport { failure, tally, seconds: took.as_secs_f64(), ..StepReport::of(step, log) })
 }
 
 /// A sign of life for a terminal; elsewhere nothing.
@@ -159,6 +178,10 @@ fn command(words: &CargoCommand) -> Command {
 
 fn show(step: &StepReport, dir: &Path) {
     let took = spell(Duration::from_secs_f64(step.seconds));
+    if let Some(why) = &step.skipped {
+        println!("    SKIPPED, {why}; `cargo xtask setup` installs it");
+        return;
+    }
     let Some(failure) = &step.failure else {
         println!("    passed in {took}");
         return;
@@ -166,14 +189,19 @@ fn show(step: &StepReport, dir: &Path) {
     println!("    FAILED in {took}: {failure}");
     let log = dir.join(&step.log);
     last_lines(&log, LINES_SHOWN).iter().for_each(|line| println!("    | {line}"));
-    println!("    again: cargo xtask ci --only {}", step.name);
+    println!("    again: {}", step.again());
     println!("    log:   {}", log.display());
 }
 
 fn conclude(report: &Report, dir: &Path) -> bool {
     let total = report.total();
     println!("\n{}", report.table());
-    println!("reports: {} and junit.xml, logs beside them", dir.join("report.json").display());
+    println!("report: {} (junit.xml and report.json beside it)", dir.join(PAGE).display());
+    for step in &report.steps {
+        if let Some(why) = &step.skipped {
+            println!("skipped: {}: {why}", step.name);
+        }
+    }
     let failed: Vec<&str> =
         report.steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name.as_str()).collect();
     println!(

@@ -9,6 +9,7 @@ use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, Tes
 use serde::Serialize;
 
 use super::count::{Tally, read_json};
+use super::steps::{Count, Step};
 use crate::clients::CheckReport;
 use crate::conformance::report::Report as Conformance;
 use crate::process::spell;
@@ -34,10 +35,54 @@ pub struct StepReport {
     /// Its results.
     #[serde(flatten)]
     pub tally: Tally,
+    /// Why it was left out; `None` when it was not.
+    pub skipped: Option<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// Its log, relative to the report.
     pub log: String,
+    /// The list of its single results, relative to the report, where it leaves one.
+    #[serde(skip)]
+    pub checks: Option<&'static str>,
+}
+
+impl StepReport {
+    /// Of a step that has not run, with its log.
+    pub fn of(step: &Step, log: String) -> Self {
+        StepReport {
+            name: step.name.to_owned(),
+            about: step.about.to_owned(),
+            commands: step.commands.iter().map(ToString::to_string).collect(),
+            failure: None,
+            tally: Tally::default(),
+            skipped: None,
+            seconds: 0.0,
+            log,
+            checks: match step.count {
+                Count::Clients(file) => Some(file),
+                _ => None,
+            },
+        }
+    }
+
+    /// The command that repeats it alone.
+    pub fn again(&self) -> String {
+        format!("cargo xtask ci --only {}", self.name)
+    }
+
+    /// Its verdict in a word.
+    pub fn verdict(&self) -> &'static str {
+        match (&self.failure, &self.skipped) {
+            (Some(_), _) => "FAILED",
+            (None, Some(_)) => "skipped",
+            (None, None) => "passed",
+        }
+    }
+
+    /// Its single results below `reports`, where it has left them.
+    pub fn results(&self, reports: &Path) -> Vec<CheckReport> {
+        self.checks.and_then(|file| read_json(&reports.join(file)).ok()).unwrap_or_default()
+    }
 }
 
 impl Report {
@@ -61,7 +106,7 @@ impl Report {
                 step.tally.failed.to_string(),
                 step.tally.skipped.to_string(),
                 spell(Duration::from_secs_f64(step.seconds)),
-                if step.failure.is_none() { "passed".into() } else { "FAILED".into() },
+                step.verdict().to_owned(),
             ]);
         }
         for column in table.column_iter_mut().skip(2).take(4) {
@@ -93,19 +138,44 @@ impl Report {
         let mut junit = JUnit::new("ci");
         let mut steps = TestSuite::new("ci.steps");
         for step in &self.steps {
-            steps.add_test_case(case(&step.name, step.failure.as_deref(), step.seconds));
+            let mut case = case(&step.name, step.failure.as_deref(), step.seconds);
+            if let Some(why) = &step.skipped {
+                case.status = TestCaseStatus::skipped();
+                case.status.set_message(why);
+            }
+            case.set_system_out(log(&reports.join(&step.log), MOST_OF_LOG));
+            steps.add_test_case(case);
         }
         junit.add_test_suite(steps);
         if let Ok(report) = read_json::<Conformance>(&reports.join("conformance.json")) {
             junit.add_test_suites(report.junit_suites());
         }
-        if let Ok(checks) = read_json::<Vec<CheckReport>>(&reports.join("clients.json")) {
-            let mut suite = TestSuite::new("clients");
-            suite.add_test_cases(checks.iter().map(|one| case(&one.name, one.failure.as_deref(), one.seconds)));
+        for step in &self.steps {
+            let results = step.results(reports);
+            if results.is_empty() {
+                continue;
+            }
+            let mut suite = TestSuite::new(&step.name);
+            suite.add_test_cases(results.iter().map(|one| case(&one.name, one.failure.as_deref(), one.seconds)));
             junit.add_test_suite(suite);
         }
         std::fs::write(file, junit.to_string()?).with_context(|| format!("cannot write {}", file.display()))
     }
+}
+
+/// Most bytes of a log in a report.
+pub const MOST_OF_LOG: usize = 200 << 10;
+
+/// A log's text: all of it, or its begin and its longer end.
+pub fn log(file: &Path, most: usize) -> String {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    if bytes.len() <= most {
+        return String::from_utf8_lossy(&bytes).into_owned();
+    }
+    let (begin, end) = (&bytes[..most / 4], &bytes[bytes.len() - most / 4 * 3..]);
+    let left_out = bytes.len() - begin.len() - end.len();
+    let [begin, end] = [begin, end].map(String::from_utf8_lossy);
+    format!("{begin}\n… {left_out} bytes are left out: they are in {} …\n{end}", file.display())
 }
 
 fn case(name: &str, failure: Option<&str>, seconds: f64) -> TestCase {
@@ -135,6 +205,8 @@ mod tests {
             tally: Tally { passed, failed, skipped: 1 },
             seconds: 2.5,
             log: format!("logs/{name}.log"),
+            skipped: None,
+            checks: None,
         };
         Report { steps: vec![step("format", None, 1, 0), step("tests", Some("`cargo test`: exit code 101"), 40, 2)] }
     }
@@ -146,15 +218,32 @@ mod tests {
     }
 
     #[test]
+    fn a_long_log_keeps_its_begin_and_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log");
+        std::fs::write(&file, format!("begin{}end", "x".repeat(5000))).unwrap();
+        let text = log(&file, 1000);
+        assert!(
+            text.starts_with("begin") && text.ends_with("end") && text.contains("4008 bytes are left out"),
+            "{text}"
+        );
+        assert_eq!(log(&file, 5008).len(), 5008);
+        assert_eq!(log(&dir.path().join("none"), 10), "");
+    }
+
+    #[test]
     fn programs_can_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let (json, junit) = (dir.path().join("report.json"), dir.path().join("junit.xml"));
         report().write_json(&json).unwrap();
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
+        std::fs::write(dir.path().join("logs/tests.log"), "test a ... \u{1b}[31mFAILED\u{1b}[0m <&>\n").unwrap();
         report().write_junit(&junit, dir.path()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
         assert_eq!(value["total"]["failed"], 2);
         assert_eq!(value["steps"][1]["failure"], "`cargo test`: exit code 101");
         let xml = std::fs::read_to_string(junit).unwrap();
         assert!(xml.contains(r#"<failure message="`cargo test`: exit code 101"/>"#), "{xml}");
+        assert!(xml.contains("<system-out>test a ... FAILED &lt;&amp;&gt;"), "{xml}");
     }
 }

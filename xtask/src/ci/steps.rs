@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::{setup, workspace};
+use crate::setup::{self, Part};
+use crate::workspace;
 
 /// How a step's results are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +68,29 @@ pub struct Step {
     pub minutes: u64,
     /// Only with `--full`, or by its name.
     pub only_full: bool,
+    /// What it needs that not every machine has: without it, it is left out unless it was asked for.
+    pub needs: &'static [Part],
 }
 
 /// The file names of the reports that steps write.
 const CONFORMANCE_JSON: &str = "conformance.json";
 const CLIENTS_JSON: &str = "clients.json";
 const BENCH_JSON: &str = "bench.json";
+/// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
+pub const PLOTS: &str = "plots";
 
 /// All steps in their order. `reports` is the folder for machine-readable reports.
 pub fn steps(reports: &Path) -> Vec<Step> {
     let has_nextest = workspace::find_program("cargo-nextest").is_some();
-    let step = |name, about, commands, count, minutes| Step { name, about, commands, count, minutes, only_full: false };
+    let step = |name, about, commands, count, minutes| Step {
+        name,
+        about,
+        commands,
+        count,
+        minutes,
+        only_full: false,
+        needs: &[],
+    };
     let mut steps = vec![
         step("setup", "what the tests need is installed", vec![setup_command()], Count::Whole, 15),
         step(
@@ -136,31 +149,97 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         step(
             "bench",
             "the measurements run; their ratios are only told",
-            vec![CargoCommand::new("xtask bench --quick").file("--json", &reports.join(BENCH_JSON))],
+            vec![
+                CargoCommand::new("xtask bench --quick")
+                    .file("--json", &reports.join(BENCH_JSON))
+                    .file("--plots", &reports.join(PLOTS).join("bench")),
+            ],
             Count::Whole,
             10,
         ),
     ];
-    steps.extend(GUEST_RUNS.iter().map(|(name, about, words, json)| Step {
-        only_full: true,
+    steps.extend(GUEST_RUNS.iter().map(|run| Step {
+        only_full: run.only_full,
+        needs: run.needs,
         ..step(
-            name,
-            about,
-            vec![CargoCommand::new(words).file("--json", &reports.join(json))],
-            Count::Clients(json),
-            15,
+            run.name,
+            run.about,
+            vec![CargoCommand::new(run.command).file("--json", &reports.join(run.json))],
+            Count::Clients(run.json),
+            run.minutes,
         )
     }));
     steps
 }
 
-/// Runs with a Linux guest as initiator: their names, what they show, their commands and reports.
-const GUEST_RUNS: &[(&str, &str, &str, &str)] = &[
-    ("vm-fsx", "Linux with two paths: ext4 under fsx, and the verifier", "xtask vm fsx --minutes 1", "vm-fsx.json"),
-    ("vm-xfs", "the same on XFS", "xtask vm fsx --fs xfs --minutes 1", "vm-xfs.json"),
-    ("vm-scsi", "sg3-utils and Linux see what the target says of itself", "xtask vm sg3", "vm-scsi.json"),
-    ("vm-failover", "paths fail and return under load", "xtask vm failover", "vm-failover.json"),
-    ("vm-boot", "a guest without a disk boots from the target", "xtask vm boot", "vm-boot.json"),
+/// A run with a Linux guest as initiator.
+struct GuestRun {
+    name: &'static str,
+    about: &'static str,
+    command: &'static str,
+    json: &'static str,
+    minutes: u64,
+    only_full: bool,
+    needs: &'static [Part],
+}
+
+const LONG: GuestRun =
+    GuestRun { name: "", about: "", command: "", json: "", minutes: 15, only_full: true, needs: &[Part::Guest] };
+
+const GUEST_RUNS: &[GuestRun] = &[
+    GuestRun {
+        name: "vm-quick",
+        about: "Linux with two paths: ext4 under fsx, and the verifier, for a moment",
+        command: "xtask vm fsx --minutes 0.25",
+        json: "vm-quick.json",
+        only_full: false,
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-fsx",
+        about: "Linux with two paths: ext4 under fsx, and the verifier",
+        command: "xtask vm fsx --minutes 1",
+        json: "vm-fsx.json",
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-xfs",
+        about: "the same on XFS",
+        command: "xtask vm fsx --fs xfs --minutes 1",
+        json: "vm-xfs.json",
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-scsi",
+        about: "sg3-utils and Linux see what the target says of itself",
+        command: "xtask vm sg3",
+        json: "vm-scsi.json",
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-failover",
+        about: "paths fail and return under load, the target loses its power",
+        command: "xtask vm failover",
+        json: "vm-failover.json",
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-boot",
+        about: "a guest without a disk boots from the target",
+        command: "xtask vm boot",
+        json: "vm-boot.json",
+        needs: &[Part::Guest, Part::Boot],
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-plants",
+        about: "each of these runs finds the fault that is put into the target",
+        command: "xtask vm plants",
+        json: "vm-plants.json",
+        minutes: 30,
+        needs: &[Part::Guest, Part::Boot],
+        ..LONG
+    },
 ];
 
 fn setup_command() -> CargoCommand {

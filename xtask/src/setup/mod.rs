@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: installs what the tests need with the system's own package manager.
 
+mod optional;
 mod table;
 
 use std::io::{IsTerminal, Write};
@@ -9,12 +10,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::workspace::find_program;
+use optional::OPTIONAL;
+pub use optional::Part;
 use table::{Packager, Probe, REQUIREMENTS, Requirement};
 
 /// What `cargo xtask setup` can be told.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct Args {
-    /// Only report what is missing, with the command that installs it; exit code 1 when something is
+    /// Only report what is missing, with the command that installs it; exit code 1 when something is that all runs need
     #[arg(long)]
     pub check: bool,
     /// Do not ask before using sudo
@@ -27,9 +30,11 @@ pub struct Args {
 /// # Errors
 /// When something is missing and was not, or could not be, installed.
 pub fn run(args: &Args) -> Result<()> {
-    let missing = missing();
+    let needed = missing();
+    let optional = missing_of(None);
+    let missing = [needed.clone(), optional].concat();
     if missing.is_empty() {
-        println!("setup: all {} requirements are met", REQUIREMENTS.len());
+        println!("setup: all {} requirements are met", REQUIREMENTS.len() + OPTIONAL.len());
         return Ok(());
     }
     for requirement in &missing {
@@ -44,7 +49,10 @@ pub fn run(args: &Args) -> Result<()> {
     if !unpackaged.is_empty() {
         println!("setup: this distribution has no package for {}: install by hand", unpackaged.join(", "));
     }
-    install_all(args, packager, &missing)?;
+    if !needed.is_empty() {
+        install_all(args, packager, &needed)?;
+    }
+    install_optional(args, packager)?;
     for note in missing.iter().filter_map(|requirement| requirement.note) {
         println!("setup: note: {note}");
     }
@@ -65,11 +73,11 @@ fn install_all(args: &Args, packager: Packager, missing: &[&Requirement]) -> Res
         let install = [privilege.prefix(), &install_command(packager), &packages].concat();
         if args.check {
             println!("setup: `cargo xtask setup` would run: {}", install.join(" "));
-            bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len());
+            bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len() + OPTIONAL.len());
         }
         permit(privilege, args.yes, &install)?;
         install_packages(packager, privilege, &install)?;
-        let left = self::missing();
+        let left: Vec<&Requirement> = missing.iter().copied().filter(|one| !is_met(one.probe)).collect();
         let Some(first) = left.first() else { return Ok(()) };
         let next = packages_for(&left, packager);
         // What was asked for already does not come by asking again.
@@ -78,6 +86,35 @@ fn install_all(args: &Args, packager: Packager, missing: &[&Requirement]) -> Res
         }
         packages = next;
     }
+}
+
+/// Installs what single parts of the runs need, each by itself: a distribution that has no such package has the others.
+fn install_optional(args: &Args, packager: Packager) -> Result<()> {
+    for part in Part::ALL {
+        let missing = missing_of(Some(part));
+        if missing.is_empty() {
+            continue;
+        }
+        let outcome = install_all(args, packager, &missing);
+        if args.check || outcome.is_err() {
+            println!("setup: without it `cargo xtask ci` leaves out {}", part.about());
+        }
+        if let (Err(error), false) = (outcome, args.check) {
+            println!("setup: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// What is missing of what parts of the runs need: each as `what (Debian: package)`.
+pub fn missing_for(parts: &[Part]) -> Vec<String> {
+    let missing = parts.iter().flat_map(|part| missing_of(Some(*part)));
+    missing.map(|one| format!("{} (Debian: {})", describe(one.probe), one.apt.join(" "))).collect()
+}
+
+fn missing_of(part: Option<Part>) -> Vec<&'static Requirement> {
+    let wanted = OPTIONAL.iter().filter(|(of, _)| part.is_none_or(|part| *of == part));
+    wanted.map(|(_, requirement)| requirement).filter(|requirement| !is_met(requirement.probe)).collect()
 }
 
 /// The requirements that are not met.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use qemu_launcher::Guest;
 
 use super::Common;
@@ -20,6 +21,9 @@ pub struct Args {
     /// How often the whole list of faults is gone through
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Which faults
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Fault::value_variants().to_vec())]
+    faults: Vec<Fault>,
     /// The file system
     #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
     fs: FileSystem,
@@ -28,6 +32,30 @@ pub struct Args {
     seed: u32,
     #[command(flatten)]
     common: Common,
+}
+
+/// What happens to the paths, and to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Fault {
+    /// The cable of a path is pulled
+    Link,
+    /// A portal takes no connections
+    Portal,
+    /// Connections are reset
+    Reset,
+    /// A portal is slow
+    Slow,
+    /// The target is killed and started again
+    Kill,
+    /// The target is killed once more when all is flushed, and nothing of it may be lost
+    Power,
+}
+
+impl Fault {
+    /// Its name in the guest's script.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// How long one round of faults may take, on a busy machine.
@@ -56,9 +84,9 @@ const EXPECTED: &[&str] = &[
 /// # Errors
 /// When the run cannot be made, or shows a fault.
 pub fn run(args: &Args) -> Result<()> {
-    let logs = session::log_folder("failover")?;
+    let logs = args.common.log_folder("failover")?;
     let programs = vec![programs::fsx()?, programs::verifier()?];
-    let target = Target::start(&args.common.iesp()?, &logs, &[])?;
+    let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
     let [first, second] = target.ports().map(|port| Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))));
     let mut bench = Bench { target, paths: [first?, second?] };
     let mut checks = Checks::new("failover");
@@ -70,6 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
             ("FS", args.fs.name().to_owned()),
             ("SEED", args.seed.to_string()),
             ("ROUNDS", args.rounds.to_string()),
+            ("FAULTS", args.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(" ")),
         ],
         limit: ROUND * args.rounds + AROUND,
         expected: EXPECTED,
@@ -77,6 +106,14 @@ pub fn run(args: &Args) -> Result<()> {
     session::run(&run, &mut checks, &logs, |what, guest| bench.spoil(what, guest))?;
     checks.check("iesp stops as it is asked to", bench.target.stop());
     checks.conclude(args.common.json.as_deref(), &logs)
+}
+
+/// Runs it with the loss of power alone.
+///
+/// # Errors
+/// As [`run`].
+pub fn power_alone(common: Common) -> Result<()> {
+    run(&Args { rounds: 1, faults: vec![Fault::Power], fs: FileSystem::Ext4, seed: 1, common })
 }
 
 /// What can be spoilt.

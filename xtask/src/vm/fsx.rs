@@ -54,9 +54,9 @@ const AROUND: Duration = Duration::from_secs(360);
 /// When the run cannot be made, or shows a fault.
 pub fn run(args: &Args) -> Result<()> {
     let load = load_time(args.minutes)?;
-    let logs = session::log_folder("fsx")?;
+    let logs = args.common.log_folder("fsx")?;
     let programs = vec![programs::fsx()?, programs::verifier()?];
-    let target = Target::start(&args.common.iesp()?, &logs, &[])?;
+    let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
     let mut checks = Checks::new("fsx");
     let run = Run {
         script: "fsx.sh",
@@ -73,6 +73,14 @@ pub fn run(args: &Args) -> Result<()> {
     session::run(&run, &mut checks, &logs, |what, _| bail!("nobody here can {what}"))?;
     checks.check("iesp stops as it is asked to", target.stop());
     checks.conclude(args.common.json.as_deref(), &logs)
+}
+
+/// Runs it with a short load.
+///
+/// # Errors
+/// As [`run`].
+pub fn briefly(common: Common) -> Result<()> {
+    run(&Args { minutes: 0.3, fs: FileSystem::Ext4, seed: 1, common })
 }
 
 /// The load's time: at least ten seconds, or it shows nothing.

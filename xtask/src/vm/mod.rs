@@ -6,18 +6,20 @@ mod failover;
 mod fsx;
 mod image;
 mod kernel_log;
+mod plant;
+mod plants;
 mod programs;
 mod proxy;
 mod serve;
 mod session;
 mod sg3;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-use crate::workspace;
+use crate::{setup, workspace};
 
 /// What `cargo xtask vm` can do.
 #[derive(Subcommand, Debug, Clone)]
@@ -32,28 +34,48 @@ pub enum Task {
     Failover(failover::Args),
     /// A guest without a disk boots from the target: iPXE, GRUB, root on the LUN; BIOS and UEFI
     Boot(boot::Args),
+    /// Each run against a target with a fault, which it has to find
+    Plants(plants::Args),
 }
 
 /// What all runs can be told.
-#[derive(clap::Args, Debug, Clone)]
+#[derive(clap::Args, Debug, Clone, Default)]
 pub struct Common {
     /// Test this program, which takes iesp's arguments, instead of building iesp
     #[arg(long, value_name = "FILE")]
     iesp: Option<PathBuf>,
+    /// Put this fault into the target: the run has to fail
+    #[arg(long, value_enum, value_name = "FAULT")]
+    plant: Option<plant::Plant>,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 impl Common {
-    /// The target's program.
+    /// The target's program; `logs` is the run's folder.
     ///
     /// # Errors
     /// When it does not build.
-    fn iesp(&self) -> Result<PathBuf> {
-        match &self.iesp {
-            Some(program) => Ok(program.clone()),
-            None => workspace::build_binary("iesp", "iesp", true),
+    fn iesp(&self, logs: &Path) -> Result<PathBuf> {
+        let iesp = match &self.iesp {
+            Some(program) => program.canonicalize().with_context(|| format!("no {}", program.display()))?,
+            None => workspace::build_binary("iesp", "iesp", true)?,
+        };
+        match self.plant {
+            Some(plant) => plant.program(&iesp, logs),
+            None => Ok(iesp),
+        }
+    }
+
+    /// Makes the folder of the logs of the run of this name anew; a run with a fault has one of its own.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn log_folder(&self, run: &str) -> Result<PathBuf> {
+        match self.plant {
+            Some(plant) => session::log_folder(&format!("{run}-{}", plant.name())),
+            None => session::log_folder(run),
         }
     }
 }
@@ -63,11 +85,13 @@ impl Common {
 /// # Errors
 /// When the guest cannot be made or started, or what it did is not what it should be.
 pub fn run(task: &Task) -> Result<()> {
-    let needs_qemu = !matches!(task, Task::Image(_));
-    if needs_qemu && workspace::find_program("qemu-system-x86_64").is_none() {
-        bail!(
-            "qemu-system-x86_64 is not installed (Debian: qemu-system-x86); `cargo xtask vm boot` needs ipxe-qemu and ovmf, too"
-        );
+    let missing = setup::missing_for(match task {
+        Task::Image(_) => &[],
+        Task::Boot(_) | Task::Plants(_) => &[setup::Part::Guest, setup::Part::Boot],
+        _ => &[setup::Part::Guest],
+    });
+    if !missing.is_empty() {
+        bail!("not installed: {}; `cargo xtask setup` installs it", missing.join(", "));
     }
     match task {
         Task::Image(args) => image::run(args),
@@ -75,5 +99,6 @@ pub fn run(task: &Task) -> Result<()> {
         Task::Sg3(args) => sg3::run(args),
         Task::Failover(args) => failover::run(args),
         Task::Boot(args) => boot::run(args),
+        Task::Plants(args) => plants::run(args),
     }
 }

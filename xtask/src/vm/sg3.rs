@@ -25,8 +25,8 @@ const LIMIT: Duration = Duration::from_secs(360);
 /// # Errors
 /// When the run cannot be made, or shows a fault.
 pub fn run(args: &Args) -> Result<()> {
-    let logs = session::log_folder("sg3")?;
-    let target = Target::start(&args.common.iesp()?, &logs, &[])?;
+    let logs = args.common.log_folder("sg3")?;
+    let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
     let mut checks = Checks::new("sg3");
     let run = Run {
         script: "sg3.sh",
@@ -40,6 +40,14 @@ pub fn run(args: &Args) -> Result<()> {
     session::run(&run, &mut checks, &logs, |what, _| look(what, &image))?;
     checks.check("iesp stops as it is asked to", target.stop());
     checks.conclude(args.common.json.as_deref(), &logs)
+}
+
+/// Runs it.
+///
+/// # Errors
+/// As [`run`].
+pub fn with(common: Common) -> Result<()> {
+    run(&Args { common })
 }
 
 /// Answers `allocated most N` and `allocated least N`: how many KiB of the first LUN's image take up space here.

@@ -5,7 +5,7 @@ mod disk;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use qemu_launcher::{Firmware, Machine, Network};
 
 use super::Common;
@@ -49,8 +49,8 @@ const EXPECTED: &[&str] = &["detected conn error"];
 /// # Errors
 /// When the run cannot be made, or the guest does not boot.
 pub fn run(args: &Args) -> Result<()> {
-    let logs = session::log_folder("boot")?;
-    let iesp = args.common.iesp()?;
+    let logs = args.common.log_folder("boot")?;
+    let iesp = args.common.iesp(&logs)?;
     let mut checks = Checks::new("boot");
     for kind in [Kind::Bios, Kind::Uefi] {
         if args.firmware.is_none_or(|only| only == kind) {
@@ -58,6 +58,14 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     checks.conclude(args.common.json.as_deref(), &logs)
+}
+
+/// Runs it with SeaBIOS.
+///
+/// # Errors
+/// As [`run`].
+pub fn bios_alone(common: Common) -> Result<()> {
+    run(&Args { firmware: Some(Kind::Bios), common })
 }
 
 fn boot(kind: Kind, iesp: &Path, checks: &mut Checks, logs: &Path) -> Result<()> {
@@ -89,7 +97,13 @@ fn boot(kind: Kind, iesp: &Path, checks: &mut Checks, logs: &Path) -> Result<()>
         Ok(machine.network(network.clone()).reset_ends(false))
     };
     let (guest, lines) = session::start(machine, checks, &logs)?;
-    session::conduct(guest, lines, checks, LIMIT, EXPECTED, |what, _| bail!("nobody here can {what}"))?;
+    let mut boots = 0;
+    session::conduct(guest, lines, checks, LIMIT, EXPECTED, |what, _| {
+        ensure!(what == "first boot", "nobody here can {what}");
+        boots += 1;
+        ensure!(boots == 1, "the file of the first boot is gone");
+        Ok(())
+    })?;
     checks.check("iesp stops as it is asked to", served.stop());
     checks.check("the disk's file system", disk::check(&image));
     Ok(())
