@@ -56,14 +56,16 @@ pub fn run(args: &Args) -> Result<()> {
     for note in missing.iter().filter_map(|requirement| requirement.note) {
         println!("setup: note: {note}");
     }
-    println!("setup: all {} requirements are met", REQUIREMENTS.len());
+    if self::missing().is_empty() && missing_of(None).is_empty() {
+        println!("setup: all {} requirements are met", REQUIREMENTS.len() + OPTIONAL.len());
+    }
     Ok(())
 }
 
 /// Installs until nothing is missing. Once is not always enough: where a program is there in a version that the
 /// package lists do not have (qemu-img of Debian's backports, say), the package manager may remove it for a module that belongs to the
 /// version that they have, and the program's own package is missing only then.
-fn install_all(args: &Args, packager: Packager, missing: &[&Requirement]) -> Result<()> {
+fn install_all(args: &Args, packager: Packager, missing: &[&'static Requirement]) -> Result<()> {
     let mut packages = packages_for(missing, packager);
     if packages.is_empty() {
         bail!("nothing that could be installed is left");
@@ -77,7 +79,9 @@ fn install_all(args: &Args, packager: Packager, missing: &[&Requirement]) -> Res
         }
         permit(privilege, args.yes, &install)?;
         install_packages(packager, privilege, &install)?;
-        let left: Vec<&Requirement> = missing.iter().copied().filter(|one| !is_met(one.probe)).collect();
+        // What was asked for, and what was there before and had to go.
+        let optional = missing.iter().copied().filter(|one| REQUIREMENTS.iter().all(|known| known.probe != one.probe));
+        let left = [self::missing(), optional.filter(|one| !is_met(one.probe)).collect()].concat();
         let Some(first) = left.first() else { return Ok(()) };
         let next = packages_for(&left, packager);
         // What was asked for already does not come by asking again.
