@@ -66,7 +66,7 @@ impl<B: Board, const CONNECTIONS: usize> Environment for Door<'_, '_, B, CONNECT
         PORTAL_GROUP
     }
 
-    fn alias(&self) -> Option<&str> {
+    fn alias(&self, _target: Option<&str>) -> Option<&str> {
         None
     }
 }

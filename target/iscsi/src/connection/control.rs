@@ -22,8 +22,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             Ok(request) if bhs.opcode() == Some(Opcode::LoginRequest) => request,
             _ => {
                 self.statistics.format_errors += 1;
-                self.refuse_login(bhs, out);
-                return Err(Close::LoginFailed);
+                return Err(Close::LoginFailed(self.refuse_login(bhs, out)));
             }
         };
         if !self.login.has_begun() {
@@ -49,7 +48,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             }
             Progress::Failed(response) => {
                 self.login_response(response, &[], out);
-                Err(Close::LoginFailed)
+                Err(Close::LoginFailed(response.status))
             }
         }
     }
@@ -61,13 +60,14 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     }
 
     /// 11.13.5, 020bh: "invalid during login"; or 0200h for a login that is malformed.
-    pub(super) fn refuse_login(&mut self, bhs: &Bhs, out: &mut Outbox<'_>) {
+    pub(super) fn refuse_login(&mut self, bhs: &Bhs, out: &mut Outbox<'_>) -> LoginStatus {
         let is_login = bhs.opcode() == Some(Opcode::LoginRequest);
         let status = if is_login { LoginStatus::InitiatorError } else { LoginStatus::InvalidDuringLogin };
         if out.room() >= Self::OUTBOX_MIN {
             let response = LoginResponse::failure(bhs, status);
             self.login_response(response, &[], out);
         }
+        status
     }
 
     pub(super) fn text_request(

@@ -23,7 +23,7 @@ use crate::discovery::TextPhase;
 use crate::login::{Established, Login};
 use crate::outbox::Digests;
 use crate::params::{Limits, Parameters};
-use crate::pdu::{TaskAttribute, TaskRequest};
+use crate::pdu::{LoginStatus, TaskAttribute, TaskRequest};
 use data_out::Placing;
 use slots::Slots;
 use timers::Timers;
@@ -153,9 +153,9 @@ pub enum Collect {
 /// Why a connection ends. What lies in the outbox is still to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Close {
-    /// The login was refused; the response says why.
-    #[error("login refused")]
-    LoginFailed,
+    /// The login was refused; the response said why.
+    #[error("login refused: {0}")]
+    LoginFailed(LoginStatus),
     /// The peer broke the protocol in a way that leaves nothing to synchronise on.
     #[error("protocol error: {0}")]
     Protocol(&'static str),
@@ -243,6 +243,18 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// For a driver whose buffer holds every unit whole: there will be no [`Event::Place`].
     pub const fn take_units_whole(&mut self) {
         self.places = false;
+    }
+
+    /// Takes no more than this many commands at a time, and at least one.
+    #[must_use]
+    pub fn with_window(mut self, commands: u32) -> Self {
+        self.slots.limit(commands);
+        self
+    }
+
+    /// Who wants to log in, and to what, as far as that was said: the initiator's name, and the target's.
+    pub fn asked(&self) -> Option<(&str, Option<&str>)> {
+        self.login.asked()
     }
 
     /// Who logged in, once that is known.

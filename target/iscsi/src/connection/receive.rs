@@ -138,8 +138,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     fn overlong(&mut self, bhs: &Bhs, out: &mut Outbox<'_>) -> Close {
         self.statistics.format_errors += 1;
         if self.phase == Phase::Login {
-            self.refuse_login(bhs, out);
-            return Close::LoginFailed;
+            return Close::LoginFailed(self.refuse_login(bhs, out));
         }
         if out.room() >= Self::OUTBOX_MIN {
             self.reject(RejectReason::ProtocolError, bhs, out);

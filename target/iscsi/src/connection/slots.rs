@@ -59,6 +59,8 @@ pub(crate) struct Slots<const TASKS: usize> {
     free: [u16; TASKS],
     free_len: usize,
     immediate: usize,
+    /// Commands that are not immediate that may be there at a time.
+    most: usize,
 }
 
 impl<const TASKS: usize> Slots<TASKS> {
@@ -75,14 +77,20 @@ impl<const TASKS: usize> Slots<TASKS> {
             free: core::array::from_fn(|at| (TASKS - 1 - at) as u16),
             free_len: TASKS,
             immediate: 0,
+            most: TASKS - Self::RESERVE,
         }
+    }
+
+    /// Takes no more than this many commands that are not immediate at a time, and at least one.
+    pub(crate) fn limit(&mut self, most: u32) {
+        self.most = (most.max(1) as usize).min(TASKS - Self::RESERVE);
     }
 
     /// Commands that are not immediate that can still be taken.
     #[inline]
     pub(crate) const fn window(&self) -> u32 {
         let ordered = TASKS - self.free_len - self.immediate;
-        (TASKS - Self::RESERVE - ordered) as u32
+        self.most.saturating_sub(ordered) as u32
     }
 
     #[inline]
@@ -175,6 +183,19 @@ mod tests {
         assert!(first.is_some() && slots.insert(command(11, true)).is_some());
         assert!(slots.insert(command(12, true)).is_none());
         assert_eq!(slots.find(10), first);
+    }
+
+    #[test]
+    fn a_smaller_window() {
+        let mut slots = Slots::<6>::new();
+        slots.limit(2);
+        assert_eq!(slots.window(), 2);
+        assert!(slots.insert(command(1, false)).is_some() && slots.insert(command(2, true)).is_some());
+        assert_eq!(slots.window(), 1);
+        slots.limit(0);
+        assert_eq!(slots.window(), 0);
+        slots.limit(100);
+        assert_eq!(slots.window(), 3);
     }
 
     #[test]

@@ -75,6 +75,6 @@ pub trait Environment {
     /// The tag of the portal group that this connection came to.
     fn portal_group_tag(&self) -> u16;
 
-    /// What people call the target: at most 255 bytes.
-    fn alias(&self) -> Option<&str>;
+    /// What people call a target: at most 255 bytes.
+    fn alias(&self, target: Option<&str>) -> Option<&str>;
 }

@@ -110,7 +110,7 @@ impl Environment for Site {
         1
     }
 
-    fn alias(&self) -> Option<&str> {
+    fn alias(&self, _target: Option<&str>) -> Option<&str> {
         self.alias
     }
 }

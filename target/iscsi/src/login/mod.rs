@@ -168,6 +168,12 @@ impl<const TEXT: usize> Login<TEXT> {
         self.identity.is_some()
     }
 
+    /// The initiator's name and that of the target that it wants, once they were said.
+    pub(crate) fn asked(&self) -> Option<(&str, Option<&str>)> {
+        let names = self.names.as_ref()?;
+        Some((&names.initiator, names.session_target()))
+    }
+
     /// What the login led to, once it is complete.
     pub fn established(&self) -> Option<Established<'_>> {
         let (names, identity) = (self.names.as_ref()?, self.identity?);
@@ -250,7 +256,7 @@ impl<const TEXT: usize> Login<TEXT> {
         if self.names.is_some() {
             return Ok(());
         }
-        let names = Names::parse(&keys)?;
+        let names = self.names.insert(Names::parse(&keys)?);
         let target = names.session_target();
         self.authentication = env.admit(&names.initiator, target).authentication()?;
         // 6.3: a target that wants authentication refuses an initiator that leaves it out.
@@ -269,7 +275,6 @@ impl<const TEXT: usize> Login<TEXT> {
         if !env.has_room(&names.initiator, request.isid, target) {
             return Err(LoginStatus::OutOfResources);
         }
-        self.names = Some(names);
         Ok(())
     }
 
@@ -347,7 +352,8 @@ impl<const TEXT: usize> Login<TEXT> {
         if !self.told_group_tag && self.names.as_ref().is_some_and(|names| names.target.is_some()) {
             let written = out.len();
             out.pair("TargetPortalGroupTag", env.portal_group_tag())?;
-            if let Some(alias) = env.alias()
+            let target = self.names.as_ref().and_then(Names::session_target);
+            if let Some(alias) = env.alias(target)
                 && let Err(no_room) = out.pair("TargetAlias", alias)
             {
                 out.truncate(written);

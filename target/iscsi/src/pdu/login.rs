@@ -149,8 +149,12 @@ pub struct LoginResponse {
 }
 
 impl LoginResponse {
-    /// The refusal of a unit that is no Login Request: nothing of it is known but its task.
+    /// The refusal of a unit of which only the header was looked at. 11.13.3: the ISID is the request's; what is no Login
+    /// Request has none.
     pub fn failure(bhs: &Bhs, status: LoginStatus) -> Self {
+        if let (Some(Opcode::LoginRequest), Ok(request)) = (bhs.opcode(), LoginRequest::parse(bhs)) {
+            return Self { tsih: 0, ..request.response(status) };
+        }
         Self {
             transit: false,
             cont: false,
@@ -234,6 +238,12 @@ pub enum LoginStatus {
     Unknown(u16),
 }
 
+impl core::fmt::Display for LoginStatus {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.description())
+    }
+}
+
 /// One row a status: what it is called here, and its class and detail.
 const STATUSES: [(LoginStatus, u16); 18] = [
     (LoginStatus::Success, 0x0000),
@@ -262,6 +272,31 @@ impl LoginStatus {
         match self {
             Self::Unknown(code) => code,
             known => STATUSES.iter().find(|row| row.0 == known).map_or(0x0300, |row| row.1),
+        }
+    }
+
+    /// What it means, in a few words.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::TargetMovedTemporarily => "target moved temporarily",
+            Self::TargetMovedPermanently => "target moved permanently",
+            Self::InitiatorError => "initiator error",
+            Self::AuthenticationFailure => "authentication failure",
+            Self::AuthorizationFailure => "not allowed for this initiator",
+            Self::NotFound => "target not found",
+            Self::TargetRemoved => "target removed",
+            Self::UnsupportedVersion => "unsupported version",
+            Self::TooManyConnections => "too many connections",
+            Self::MissingParameter => "missing parameter",
+            Self::CannotIncludeInSession => "cannot be included in this session",
+            Self::SessionTypeNotSupported => "session type not supported",
+            Self::SessionDoesNotExist => "session does not exist",
+            Self::InvalidDuringLogin => "not a login request",
+            Self::TargetError => "target error",
+            Self::ServiceUnavailable => "service unavailable",
+            Self::OutOfResources => "out of resources",
+            Self::Unknown(_) => "unknown status",
         }
     }
 

@@ -52,7 +52,7 @@ impl Environment for Site {
         1
     }
 
-    fn alias(&self) -> Option<&str> {
+    fn alias(&self, _target: Option<&str>) -> Option<&str> {
         None
     }
 }

@@ -1,7 +1,7 @@
 //! What is malformed or not supported: Reject (11.17), CHECK CONDITION, or the end of the connection.
 
 use iesp_iscsi::outbox::Digests;
-use iesp_iscsi::pdu::{Bhs, Opcode, RejectReason};
+use iesp_iscsi::pdu::{Bhs, LoginStatus, Opcode, RejectReason};
 use iesp_iscsi::{Close, CommandFault};
 
 use crate::initiator::{Answer, frame};
@@ -155,7 +155,7 @@ fn fault_02_a_login_that_is_too_long() {
     let mut pair = Pair::new(crate::pair::limits());
     let mut bhs = with(0x43);
     bhs.set_data_len(8193);
-    assert_eq!(pair.close(&bhs.0), Close::LoginFailed);
+    assert_eq!(pair.close(&bhs.0), Close::LoginFailed(LoginStatus::InitiatorError));
     assert!(matches!(pair.answer(), Answer::Login(response, _) if response.status.code() >= 0x200));
 }
 
@@ -164,7 +164,7 @@ fn fault_02_a_login_that_is_too_long() {
 fn nothing_comes_before_the_login() {
     for opcode in (0..=0x7f).filter(|opcode| opcode & 0x3f != 3) {
         let mut pair = Pair::new(crate::pair::limits());
-        assert_eq!(pair.close(&with(opcode).0), Close::LoginFailed, "{opcode:02x}");
+        assert_eq!(pair.close(&with(opcode).0), Close::LoginFailed(LoginStatus::InvalidDuringLogin), "{opcode:02x}");
         assert!(matches!(pair.answer(), Answer::Login(response, _) if response.status.code() == 0x020b));
     }
 }
