@@ -7,7 +7,7 @@ use crate::unit::Unit;
 
 /// The last block's LBA and the block's length. What needs more than 32 bits is FFFFFFFFh: ask READ CAPACITY(16).
 pub(crate) fn read_capacity_10(unit: &Unit, buffer: &mut [u8]) -> u32 {
-    let last = unit.capabilities.blocks.saturating_sub(1);
+    let last = unit.blocks().saturating_sub(1);
     let mut reply = Reply::new(buffer, 8);
     reply.u32(u32::try_from(last).unwrap_or(u32::MAX));
     reply.u32(unit.capabilities.block_size);
@@ -17,7 +17,7 @@ pub(crate) fn read_capacity_10(unit: &Unit, buffer: &mut [u8]) -> u32 {
 pub(crate) fn read_capacity_16(unit: &Unit, cdb: &[u8; 16], buffer: &mut [u8]) -> u32 {
     let capabilities = &unit.capabilities;
     let mut reply = Reply::new(buffer, be32(cdb, 10) as usize);
-    reply.u64(capabilities.blocks.saturating_sub(1));
+    reply.u64(unit.blocks().saturating_sub(1));
     reply.u32(capabilities.block_size);
     // No protection information (PROT_EN 0); LBPPBE; the first block is aligned.
     reply.u8(0);

@@ -7,12 +7,14 @@ use crate::mode::{Flag, Modes};
 use crate::range::RangeLock;
 use crate::sense::{Key, Sense};
 use crate::task::Task;
-use portable_atomic::{AtomicBool, AtomicU32, Ordering};
+use portable_atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What all I_T nexuses share.
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub capabilities: Capabilities,
+    /// Logical blocks now: [`Capabilities::blocks`] are those of the start.
+    blocks: AtomicU64,
     pub limits: Limits,
     pub identity: Identity,
     pub modes: Modes,
@@ -23,6 +25,12 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// Logical blocks that there are.
+    #[inline]
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed)
+    }
+
     /// By the backend, or by SWP.
     #[inline]
     pub(crate) fn is_write_protected(&self) -> bool {
@@ -95,11 +103,19 @@ pub(crate) enum Attention {
     BusDeviceReset = 1 << 1,
     ModeParametersChanged = 1 << 2,
     CommandsCleared = 1 << 3,
+    CapacityChanged = 1 << 4,
+    InventoryChanged = 1 << 5,
 }
 
 impl Attention {
-    const ALL: [Self; 4] =
-        [Self::PowerOnOrReset, Self::BusDeviceReset, Self::ModeParametersChanged, Self::CommandsCleared];
+    const ALL: [Self; 6] = [
+        Self::PowerOnOrReset,
+        Self::BusDeviceReset,
+        Self::ModeParametersChanged,
+        Self::CommandsCleared,
+        Self::CapacityChanged,
+        Self::InventoryChanged,
+    ];
 
     fn sense(self) -> Sense {
         let (asc, ascq) = match self {
@@ -107,6 +123,8 @@ impl Attention {
             Self::BusDeviceReset => (0x29, 0x03),
             Self::ModeParametersChanged => (0x2a, 0x01),
             Self::CommandsCleared => (0x2f, 0x00),
+            Self::CapacityChanged => (0x2a, 0x09),
+            Self::InventoryChanged => (0x3f, 0x0e),
         };
         Sense::new(Key::UnitAttention, asc, ascq)
     }
@@ -138,6 +156,11 @@ impl Nexus {
 
     pub(crate) fn attend(&self, attention: Attention) {
         self.pending.fetch_or(attention as u32, Ordering::AcqRel);
+    }
+
+    /// It is no news any more.
+    pub(crate) fn forget(&self, attention: Attention) {
+        self.pending.fetch_and(!(attention as u32), Ordering::AcqRel);
     }
 
     /// A reset: what was pending before is old news (SAM-5 5.14).
@@ -193,6 +216,7 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
             unit: Unit {
                 limits: Limits::of(&capabilities),
                 modes: Modes::new(&capabilities),
+                blocks: AtomicU64::new(capabilities.blocks),
                 capabilities,
                 identity,
                 ranges: RangeLock::new(),
@@ -203,7 +227,13 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
         }
     }
 
-    /// What the backend can do.
+    /// Logical blocks that there are.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        self.unit.blocks()
+    }
+
+    /// What the backend could do at the start.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
         &self.unit.capabilities
@@ -256,6 +286,23 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
         for state in &self.nexuses {
             state.prevents_removal.store(false, Ordering::Release);
             state.attend_only(attention);
+        }
+    }
+
+    /// The unit has so many logical blocks from now on. Every nexus is told (2Ah/09h, CAPACITY DATA HAS CHANGED) where that
+    /// is another number. Blocks that went must stay readable and writable until commands that were begun have ended.
+    pub fn resize(&self, blocks: u64) {
+        if self.unit.blocks.swap(blocks, Ordering::Relaxed) != blocks {
+            for state in &self.nexuses {
+                state.attend(Attention::CapacityChanged);
+            }
+        }
+    }
+
+    /// The target has other logical units than it had: the nexus is told (3Fh/0Eh, REPORTED LUNS DATA HAS CHANGED).
+    pub fn inventory_changed(&self, nexus: NexusId) {
+        if let Some(state) = self.nexuses.get(usize::from(nexus.0)) {
+            state.attend(Attention::InventoryChanged);
         }
     }
 

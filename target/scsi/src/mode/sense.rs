@@ -79,7 +79,7 @@ fn header(reply: &mut Reply<'_>, unit: &Unit, long: bool, descriptor: Descriptor
 
 /// SBC-3 6.4.2: short and long LBA mode parameter block descriptor.
 fn block_descriptor(reply: &mut Reply<'_>, unit: &Unit, descriptor: Descriptor) {
-    let (blocks, size) = (unit.capabilities.blocks, unit.capabilities.block_size);
+    let (blocks, size) = (unit.blocks(), unit.capabilities.block_size);
     match descriptor {
         Descriptor::None => {}
         Descriptor::Short => {
@@ -105,7 +105,7 @@ pub(super) fn check_block_descriptor(unit: &Unit, bytes: &[u8], at: u16) -> Resu
         _ => return Err(Sense::parameter(at)),
     };
     // Zero: as it is; all ones: the most there is.
-    if blocks != 0 && blocks != most && blocks != capabilities.blocks {
+    if blocks != 0 && blocks != most && blocks != unit.blocks() {
         return Err(Sense::parameter(at));
     }
     if size != capabilities.block_size {

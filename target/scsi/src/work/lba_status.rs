@@ -33,7 +33,7 @@ struct Extent {
 
 impl LbaStatus {
     pub(super) fn step(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
-        let all = context.unit.capabilities.blocks;
+        let all = context.unit.blocks();
         if let Outcome::Extent { mapped, blocks } = outcome {
             let blocks = blocks.clamp(1, self.most(all)) as u32;
             self.take(context, Extent { lba: self.lba, blocks, mapped });
@@ -49,7 +49,8 @@ impl LbaStatus {
 
     /// Blocks left, as many as a descriptor can tell.
     fn most(&self, all: u64) -> u64 {
-        (all - self.lba).min(u64::from(u32::MAX))
+        // At least one: the unit may have become smaller meanwhile.
+        all.saturating_sub(self.lba).clamp(1, u64::from(u32::MAX))
     }
 
     /// Descriptors that fit in the answer.
@@ -113,7 +114,7 @@ impl Extent {
 impl Plan {
     pub(super) fn lba_status(unit: &Unit, cdb: &[u8; 16]) -> Result<Self, Sense> {
         let lba = be64(cdb, 2);
-        if lba >= unit.capabilities.blocks {
+        if lba >= unit.blocks() {
             return Err(Sense::LBA_OUT_OF_RANGE.with_information(lba));
         }
         let work = LbaStatus { lba, allocation_length: be32(cdb, 10), finished: 0, questions: 0, extent: None };

@@ -115,7 +115,7 @@ impl Work {
             Self::Prefetch(work) => Ok(work.step(outcome)),
             Self::LbaStatus(work) => work.step(context, outcome),
             Self::ModeSelect(work) => work.step(context, outcome),
-            Self::ReportLuns(inventory) => simple::report_luns(inventory, context.buffers.reply),
+            Self::ReportLuns(inventory) => simple::report_luns(inventory, context),
             Self::Simple(work) => work.step(context),
         }
     }
@@ -185,7 +185,7 @@ fn blocks_on_medium(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u32), Sense> {
 /// numbers.
 #[inline]
 fn check_range(unit: &Unit, lba: u64, blocks: u64) -> Result<(), Sense> {
-    let all = unit.capabilities.blocks;
+    let all = unit.blocks();
     match all.checked_sub(lba) {
         Some(left) if blocks <= left => Ok(()),
         _ => Err(Sense::LBA_OUT_OF_RANGE.with_information(lba.max(all))),
@@ -195,7 +195,7 @@ fn check_range(unit: &Unit, lba: u64, blocks: u64) -> Result<(), Sense> {
 /// As [`blocks_on_medium`], but 0 blocks mean all from there to the last one.
 fn blocks_to_end(unit: &Unit, cdb: &[u8; 16]) -> Result<(u64, u64), Sense> {
     let (lba, blocks) = blocks_on_medium(unit, cdb)?;
-    match (unit.capabilities.blocks - lba, u64::from(blocks)) {
+    match (unit.blocks().saturating_sub(lba), u64::from(blocks)) {
         (0, _) => Err(Sense::LBA_OUT_OF_RANGE.with_information(lba)),
         (rest, 0) => Ok((lba, rest)),
         (_, blocks) => Ok((lba, blocks)),

@@ -11,6 +11,7 @@ use crate::ports;
 use crate::reply::Reply;
 use crate::report;
 use crate::sense::Sense;
+use crate::unit::Attention;
 use portable_atomic::Ordering;
 
 /// A command without I/O.
@@ -102,7 +103,12 @@ impl Inventory {
     }
 }
 
-pub(super) fn report_luns(inventory: &Inventory, buffer: &mut [u8]) -> Result<Next, Sense> {
-    let len = capacity::report_luns(inventory.select, inventory.allocation_length, inventory.iter(), buffer)?;
+pub(super) fn report_luns(inventory: &Inventory, context: &mut Context<'_>) -> Result<Next, Sense> {
+    let (select, length) = (inventory.select, inventory.allocation_length);
+    let len = capacity::report_luns(select, length, inventory.iter(), context.buffers.reply)?;
+    // SPC-4 6.33: the initiator knows now what the unit attention would have told it.
+    if let Some(nexus) = context.own() {
+        nexus.forget(Attention::InventoryChanged);
+    }
     Ok(Next::End(Completion::reply(len)))
 }
