@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Every [`Buffer`] begins at a multiple of this, in bytes: more than any device asks for that reads past the page cache.
 pub const ALIGNMENT: usize = 4096;
@@ -13,6 +13,9 @@ pub const ALIGNMENT: usize = 4096;
 pub struct Buffer {
     start: NonNull<u8>,
     len: usize,
+    /// Where the allocation begins. It asks for no alignment: the allocator then hands out untouched pages, where it would
+    /// fill aligned ones with zeros, and a buffer costs memory only as far as it is used.
+    allocated: NonNull<u8>,
 }
 
 impl Buffer {
@@ -22,13 +25,15 @@ impl Buffer {
     /// `len` is more than an address space has.
     pub fn new(len: usize) -> Self {
         if len == 0 {
-            return Self { start: NonNull::dangling(), len };
+            return Self { start: NonNull::dangling(), len, allocated: NonNull::dangling() };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size of at least one byte.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, len }
+        let allocated = unsafe { alloc_zeroed(layout) };
+        let Some(allocated) = NonNull::new(allocated) else { handle_alloc_error(layout) };
+        // SAFETY: the layout has room for `len` bytes behind the next multiple of the alignment.
+        let start = unsafe { allocated.add(allocated.align_offset(ALIGNMENT)) };
+        Self { start, len, allocated }
     }
 
     /// A copy of `bytes`.
@@ -39,7 +44,7 @@ impl Buffer {
     }
 
     const fn layout(len: usize) -> Layout {
-        match Layout::from_size_align(len, ALIGNMENT) {
+        match Layout::from_size_align(len.saturating_add(ALIGNMENT - 1), 1) {
             Ok(layout) => layout,
             Err(_) => panic!("a buffer of more bytes than there are addresses"),
         }
@@ -49,8 +54,8 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.len != 0 {
-            // SAFETY: `start` came from `alloc_zeroed` with this same layout, and is freed once.
-            unsafe { dealloc(self.start.as_ptr(), Self::layout(self.len)) }
+            // SAFETY: `allocated` came from `alloc_zeroed` with this same layout, and is freed once.
+            unsafe { dealloc(self.allocated.as_ptr(), Self::layout(self.len)) }
         }
     }
 }
@@ -100,13 +105,19 @@ const KEPT: usize = 8 << 20;
 /// What all connections together may hold.
 #[derive(Debug)]
 pub struct Budget {
-    left: AtomicUsize,
+    /// Below 0 where the budget was made smaller than what is in use.
+    left: AtomicI64,
 }
 
 impl Budget {
     /// `bytes` for everybody.
     pub const fn new(bytes: usize) -> Self {
-        Self { left: AtomicUsize::new(bytes) }
+        Self { left: AtomicI64::new(bytes as i64) }
+    }
+
+    /// `new` bytes for everybody in place of `old`: what is in use above that is given back in time.
+    pub fn resize(&self, old: usize, new: usize) {
+        self.left.fetch_add(new as i64 - old as i64, Ordering::Relaxed);
     }
 }
 
@@ -134,7 +145,8 @@ impl<'a> Buffers<'a> {
             return Some(buffer);
         }
         let size = CLASSES[class];
-        self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(size)).ok()?;
+        let enough = |left: i64| Some(left - size as i64).filter(|left| *left >= 0);
+        self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).ok()?;
         self.charged += size;
         Some(Buffer::new(size))
     }
@@ -149,7 +161,7 @@ impl<'a> Buffers<'a> {
             // One that was made beside the budget has a length that is none of the classes', or nothing is charged for it.
             Some(_) if self.charged >= buffer.len() => {
                 self.charged -= buffer.len();
-                self.budget.left.fetch_add(buffer.len(), Ordering::Relaxed);
+                self.budget.left.fetch_add(buffer.len() as i64, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -159,7 +171,7 @@ impl<'a> Buffers<'a> {
 impl Drop for Buffers<'_> {
     fn drop(&mut self) {
         // What a task or a unit on its way still had is gone with the connection.
-        self.budget.left.fetch_add(self.charged, Ordering::Relaxed);
+        self.budget.left.fetch_add(self.charged as i64, Ordering::Relaxed);
     }
 }
 

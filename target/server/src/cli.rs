@@ -30,6 +30,11 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// Configuration file (TOML): several targets, who may log in where, limits, logs. What stands on the command line
+    /// holds whatever the file says. SIGHUP reads it again.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// What the disks are kept in.
     #[arg(short = 'b', long = "backend", value_name = "TYPE", value_enum, default_value = "file")]
     pub backend: BackendKind,
@@ -130,6 +135,10 @@ pub struct Cli {
     /// File whose first line is the secret of --mutual-user.
     #[arg(long, value_name = "FILE", requires = "mutual_user")]
     pub mutual_secret_file: Option<PathBuf>,
+
+    /// Show each unit and command with its fields, of all initiators or of the one of this name.
+    #[arg(long, value_name = "INITIATOR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub trace_pdu: Option<String>,
 
     /// Threads that serve connections. [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -6,18 +6,61 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Failure {
     message: String,
+    /// In one line, where the message has several.
+    summary: Option<String>,
     code: u8,
+    kind: Kind,
+}
+
+/// How it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// In one line, with the program's name.
+    Line,
+    /// As it is: several lines, which begin with a file's name.
+    Lines,
+    /// Not at all: somebody else has said it.
+    Silent,
 }
 
 impl Failure {
     /// What was asked for makes no sense: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 2 }
+        Self { message: message.into(), summary: None, code: 2, kind: Kind::Line }
     }
 
     /// What was asked for could not be done: exit code 1.
     pub fn runtime(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
+        Self { message: message.into(), summary: None, code: 1, kind: Kind::Line }
+    }
+
+    /// A configuration file is wrong, in several ways: exit code 2.
+    pub fn several(lines: impl Into<String>, summary: String) -> Self {
+        Self { message: lines.into(), summary: Some(summary), code: 2, kind: Kind::Lines }
+    }
+
+    /// `iesp check` found this: exit code 1.
+    pub fn check(lines: impl Into<String>) -> Self {
+        Self { message: lines.into(), summary: None, code: 1, kind: Kind::Lines }
+    }
+
+    /// Another process has said why it ended with this exit code.
+    pub fn silent(code: u8) -> Self {
+        Self { message: String::new(), summary: None, code, kind: Kind::Silent }
+    }
+
+    /// Tells it on standard error.
+    pub fn print(&self) {
+        match self.kind {
+            Kind::Line => eprintln!("iesp: {}", self.message),
+            Kind::Lines => eprintln!("{}", self.message),
+            Kind::Silent => {}
+        }
+    }
+
+    /// What it says, in one line.
+    pub fn summary(&self) -> &str {
+        self.summary.as_ref().unwrap_or(&self.message)
     }
 
     /// The exit code.

@@ -42,7 +42,11 @@ pub fn become_daemon() -> Result<(), Failure> {
         return Ok(());
     }
     let status = daemon.wait().map_err(cannot)?;
-    Err(Failure::runtime(format!("the daemon did not come to serve ({status})")))
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        // It has said why.
+        Some(code) if code != 0 => Err(Failure::silent(code)),
+        _ => Err(Failure::runtime(format!("the daemon did not come to serve ({status})"))),
+    }
 }
 
 /// The daemon serves: lets go of the terminal. Before this is called, nothing else writes to standard output.

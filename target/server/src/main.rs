@@ -1,5 +1,6 @@
 //! `iesp`: an iSCSI target for one person with a PC. See ARCHITECTURE.md for the map.
 
+mod access;
 mod backend;
 mod buffers;
 mod cli;
@@ -11,7 +12,9 @@ mod disk;
 mod failure;
 mod life;
 mod logging;
+mod luns;
 mod messages;
+mod node;
 mod pages;
 mod pool;
 mod reach;
@@ -24,40 +27,35 @@ mod target;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use cli::Cli;
-use config::Config;
+use config::{Config, Given};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
-        Some(command) => command.run(),
-        None if cli.daemon && !life::is_daemon() => life::become_daemon(),
-        None => run(&cli),
-    };
+    let matches = Cli::command().get_matches();
+    let result = Cli::from_arg_matches(&matches).map_err(|error| error.exit()).and_then(|cli| act(&cli, matches));
+    logging::finish();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("iesp: {failure}");
+            failure.print();
             ExitCode::from(failure.code())
         }
     }
 }
 
-fn run(cli: &Cli) -> Result<(), Failure> {
-    let given = service::sockets()?;
-    let mut config = Config::new(cli)?;
-    logging::start(&cli.log_level, cli.log_file.as_deref())?;
-    let listeners = match given {
-        Some(listeners) => listeners,
-        None => serve::listen(&config.listen)?,
-    };
-    let agent = config.snmp.take().map(snmp::Agent::bind).transpose()?;
-    let pid_file = cli.pid_file.as_deref().map(life::PidFile::write).transpose()?;
-    let luns = disk::open_all(&config.disks, &config.target_name)?;
-    serve::run(config, luns, listeners, agent)?;
-    drop(pid_file);
-    Ok(())
+fn act(cli: &Cli, matches: clap::ArgMatches) -> Result<(), Failure> {
+    match &cli.command {
+        Some(command) => command.run(),
+        None if cli.daemon && !life::is_daemon() => life::become_daemon(),
+        None => {
+            let sockets = service::sockets()?;
+            let given = Given::new(matches);
+            let config = Config::load(cli, &given)?;
+            logging::start(&config.log)?;
+            serve::run(cli, &given, config, sockets)
+        }
+    }
 }

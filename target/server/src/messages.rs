@@ -1,8 +1,12 @@
 //! What connections, disk threads and the program tell each other.
 
+use std::sync::Arc;
+
 use iesp_iscsi::TaskId;
 use iesp_scsi::{NexusId, Outcome};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
+
+use crate::luns::Luns;
 
 use crate::buffers::Buffer;
 
@@ -39,15 +43,24 @@ pub enum Message {
     },
     /// End now, for this reason.
     Close(&'static str),
-    /// The program stops: tell the initiator.
+    /// The program stops, or what the session uses is served no longer: tell the initiator.
     Shutdown,
+    /// The target has other logical units from now on.
+    Luns {
+        /// All of them.
+        luns: Arc<Luns>,
+        /// Dropped when no command is left for one that is gone.
+        quiet: Sender<()>,
+    },
+    /// End the session if commands are left for a logical unit that is gone.
+    Hurry,
 }
 
 /// Tells a connection, when the last clone's owner drops it, that other sessions' tasks are quiet: also where that
 /// session ends meanwhile.
 #[derive(Debug)]
 pub struct Receipt {
-    inner: std::sync::Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -59,12 +72,12 @@ struct Inner {
 impl Receipt {
     /// A receipt of function `number` of the connection behind `to`.
     pub fn new(to: UnboundedSender<Message>, number: u64) -> Self {
-        Self { inner: std::sync::Arc::new(Inner { to, number }) }
+        Self { inner: Arc::new(Inner { to, number }) }
     }
 
     /// One for another session.
     pub fn another(&self) -> Self {
-        Self { inner: std::sync::Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 

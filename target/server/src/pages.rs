@@ -95,6 +95,8 @@ fn page(command: &clap::Command, more: &str, folder: &Path) -> Result<(), Error>
         man.render_subcommands_section(&mut text)?;
     }
     text.write_all(more.as_bytes())?;
-    man.render_version_section(&mut text)?;
+    if command.get_version().is_some() {
+        man.render_version_section(&mut text)?;
+    }
     std::fs::write(folder.join(format!("{name}.1")), text)
 }

@@ -43,7 +43,12 @@ pub struct Counters {
     /// Bytes of immediate data, and in data segments of Data-Out units.
     pub data_out: Count,
     waited_nanos: Count,
+    /// What the protocol had counted before: the totals have it.
+    base: Counted,
+    /// By logical unit number.
     disks: Box<[DiskCounters]>,
+    /// The row of the totals of each.
+    rows: Box<[Option<u16>]>,
 }
 
 #[derive(Debug, Default)]
@@ -56,16 +61,16 @@ struct DiskCounters {
 }
 
 impl Counters {
-    fn new(disks: usize) -> Self {
-        Self { disks: (0..disks).map(|_| DiskCounters::default()).collect(), ..Self::default() }
+    fn new(rows: Box<[Option<u16>]>, base: Counted) -> Self {
+        Self { base, disks: rows.iter().map(|_| DiskCounters::default()).collect(), rows, ..Self::default() }
     }
 
     /// What the protocol has counted so far.
     #[inline]
     pub fn publish(&self, counted: &Counted) {
-        self.units.set(counted.units);
-        self.digest_errors.set(counted.digest_errors);
-        self.format_errors.set(counted.format_errors);
+        self.units.set(counted.units - self.base.units);
+        self.digest_errors.set(counted.digest_errors - self.base.digest_errors);
+        self.format_errors.set(counted.format_errors - self.base.format_errors);
     }
 
     /// The backend has read so many bytes for logical unit `lun`.
@@ -122,7 +127,7 @@ pub struct Totals {
     pub logouts: u64,
     /// Sessions that ended otherwise.
     pub failures: u64,
-    /// By logical unit.
+    /// By row: a logical unit has the same one for the whole life of the program.
     pub disks: Vec<DiskTotals>,
 }
 
@@ -147,10 +152,12 @@ impl Totals {
         self.data_in += counters.data_in.get();
         self.data_out += counters.data_out.get();
         self.waited_nanos += counters.waited_nanos.get();
-        if self.disks.len() < counters.disks.len() {
-            self.disks.resize(counters.disks.len(), DiskTotals::default());
-        }
-        for (total, disk) in self.disks.iter_mut().zip(&counters.disks) {
+        for (row, disk) in counters.rows.iter().zip(&counters.disks) {
+            let Some(row) = row.map(usize::from) else { continue };
+            if self.disks.len() <= row {
+                self.disks.resize(row + 1, DiskTotals::default());
+            }
+            let total = &mut self.disks[row];
             total.reads += disk.reads.get();
             total.read_bytes += disk.read_bytes.get();
             total.writes += disk.writes.get();
@@ -173,6 +180,18 @@ impl Totals {
 #[derive(Debug, Default)]
 pub struct Statistics {
     book: Mutex<Book>,
+    rows: Mutex<Vec<Row>>,
+}
+
+/// Whom a row of the totals counts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Target name.
+    pub target: String,
+    /// Logical unit number.
+    pub lun: u16,
+    /// What it is called.
+    pub name: String,
 }
 
 #[derive(Debug, Default)]
@@ -188,11 +207,49 @@ impl Statistics {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection came, to a target of so many disks. Its thread counts in what this returns.
-    pub fn open(&self, disks: usize) -> Arc<Counters> {
-        let counters = Arc::new(Counters::new(disks));
+    /// A connection came, which has no logical units yet. Its thread counts in what this returns.
+    pub fn open(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::default());
         self.book().open.push(Arc::clone(&counters));
         counters
+    }
+
+    /// A connection has other logical units from now on, in these rows by their numbers; `counted` is what its protocol
+    /// counted so far. Its thread counts in what this returns.
+    pub fn renew(&self, old: &Arc<Counters>, rows: Box<[Option<u16>]>, counted: &Counted) -> Arc<Counters> {
+        let fresh = Arc::new(Counters::new(rows, *counted));
+        old.publish(counted);
+        let mut book = self.book();
+        book.open.retain(|other| !Arc::ptr_eq(other, old));
+        book.open.push(Arc::clone(&fresh));
+        book.closed.add(old);
+        fresh
+    }
+
+    fn row_list(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The row of a logical unit: the one that it had before, or a new one.
+    pub fn row(&self, target: &str, lun: u16, name: &str) -> u16 {
+        let mut rows = self.row_list();
+        let at = rows.iter().position(|row| row.target == target && row.lun == lun).unwrap_or_else(|| {
+            rows.push(Row { target: target.to_owned(), lun, name: String::new() });
+            rows.len() - 1
+        });
+        name.clone_into(&mut rows[at].name);
+        // A configuration has far fewer logical units.
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.row_list().len()
+    }
+
+    /// Whom the rows count for.
+    pub fn described_rows(&self) -> Vec<Row> {
+        self.row_list().clone()
     }
 
     /// A connection ended: what it counted stays.
@@ -244,7 +301,11 @@ mod tests {
     #[test]
     fn totals_keep_what_ended_connections_counted() {
         let statistics = Statistics::default();
-        let [one, two] = [statistics.open(2), statistics.open(2)];
+        let none = Counted::default();
+        assert_eq!([statistics.row("t", 0, "a"), statistics.row("t", 1, "b"), statistics.row("t", 0, "c")], [0, 1, 0]);
+        assert_eq!(statistics.described_rows()[0], Row { target: "t".into(), lun: 0, name: "c".into() });
+        let begin = || statistics.renew(&statistics.open(), [Some(0), Some(1)].into(), &none);
+        let [one, two] = [begin(), begin()];
         one.publish(&Counted { units: 7, digest_errors: 1, format_errors: 2 });
         one.read(0, 512);
         one.data_in.add(512);
@@ -261,6 +322,15 @@ mod tests {
         assert_eq!(before.disks, [disk(1, 512, 0, 0), disk(1, 100, 1, 4096)]);
         assert_eq!(before.all_disks(), disk(2, 612, 1, 4096));
         assert_eq!((before.data_in, before.waited_nanos, before.logins), (512, 20_000_000, 1));
+        // Another set of logical units: nothing is counted twice, and nothing is lost.
+        let counted = Counted { units: 7, digest_errors: 1, format_errors: 2 };
+        let one = statistics.renew(&one, [None, None, Some(1)].into(), &counted);
+        assert_eq!(statistics.totals(), before);
+        one.publish(&Counted { units: 9, ..counted });
+        one.written(2, 10);
+        let after = statistics.totals();
+        assert_eq!((after.units, after.disks[1]), (9, disk(1, 100, 2, 4106)));
+        let before = after;
         statistics.close(&one);
         assert_eq!(statistics.totals(), before);
         statistics.close(&two);

@@ -79,6 +79,14 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Has the bytes brought into memory, without waiting for them.
     fn prefetch(&self, offset: u64, len: u64);
 
+    /// Gives it `wanted` bytes, where it is one whose size is chosen here, and looks how many it has now.
+    ///
+    /// # Errors
+    /// The system's.
+    fn resize(&self, _wanted: Option<u64>) -> std::io::Result<u64> {
+        Ok(self.facts().len)
+    }
+
     /// Bytes that it takes below; `None` where that is not known.
     fn allocated(&self) -> Option<u64> {
         None

@@ -14,11 +14,16 @@ use std::thread;
 use std::time::Duration;
 
 use iesp_iscsi::pdu::{ScsiCommand, Stage};
+use iesp_iscsi::{Limits, Timeouts};
 use tokio::net::TcpListener;
 
-use crate::config::{Access, DiskConfig, Source};
-use crate::disk;
+use crate::access::Access;
+use crate::config::{DiskConfig, Source};
+use crate::disk::{self, Wanted};
+use crate::luns::Luns;
+use crate::node::{Catalog, Node, Offer, PortalId, Settings};
 use crate::pool::Pool;
+use crate::statistics::Statistics;
 use crate::target::Target;
 use initiator::{Answer, INITIATOR, Initiator};
 
@@ -86,17 +91,27 @@ fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
         trim_level: 1,
         uuid: None,
     };
-    let luns = disk::open_all(&[disk], "test").expect("a disk");
-    let pool = Pool::start(1).expect("a thread");
-    let target = Target::new("test".into(), luns, vec![address], Access::default(), true, pool, 64 << 20);
-    let target = Arc::new(target);
+    let statistics = Statistics::default();
+    let luns = disk::open_all(&[Wanted { target: "test", number: 0, config: &disk }], &statistics).expect("a disk");
+    let target = Arc::new(Target::new("test".into(), Luns::new(luns)));
+    let offer = Offer { target, alias: None, access: Access::default(), portals: None };
+    let settings = Settings {
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+        sessions: 1,
+        connections: 1,
+        window: 128,
+        memory: 64 << 20,
+    };
+    let catalog = Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings };
+    let node = Arc::new(Node::new(catalog, Pool::start(1).expect("a thread"), statistics));
     let serving = thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).expect("a listener");
             let (stream, peer) = listener.accept().await.expect("a connection");
-            super::serve(target, stream, peer).await;
+            super::serve(node, stream, PortalId(0), peer).await;
         });
     });
     (address, serving)

@@ -11,8 +11,8 @@ use super::Driver;
 use super::tasks::{Read, State, Workspace};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
+use crate::luns::{Lun, lun_number};
 use crate::pool::{Job, Work};
-use crate::target::Lun;
 
 /// A CDB whose opcode no device server of ours has (SPC-4 table E.2: variable length CDB).
 const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -24,15 +24,15 @@ impl Driver<'_> {
     /// A command came.
     #[inline]
     pub(super) fn command(&mut self, command: &Command<'_>) {
-        let target = self.target;
-        let lun = crate::target::lun_number(command.lun).and_then(|number| target.lun(number));
+        let luns = Arc::clone(&self.luns);
+        let lun = lun_number(command.lun).and_then(|number| luns.get(number));
         let Some(lun) = lun else { return self.absent_unit(command) };
         // Commands come in full feature phase only, and then there is a guest.
         let nexus = self.guest.as_ref().map_or(NexusId(u16::MAX), crate::target::Guest::nexus);
         let unsupported = command.fault == Some(CommandFault::Unsupported);
         let cdb = if unsupported { &LONG_CDB } else { &command.cdb };
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
-        let task = lun.unit.begin(nexus, target.inventory(), cdb, transfer);
+        let task = lun.unit.begin(nexus, luns.inventory(), cdb, transfer);
         let wanted = task.data_out_len().min(command.data_out);
         let slot = self.slots.occupy(command.task, Some(task), lun.number, command.attribute, command.data_in);
         slot.data_len = wanted as usize;
@@ -41,7 +41,7 @@ impl Driver<'_> {
             Some(fault) => return self.fail(command.task, fault),
         }
         let immediate = command.immediate_data.get(..wanted as usize);
-        self.counters.data_out.add(command.immediate_data.len() as u64);
+        self.entry.counters().data_out.add(command.immediate_data.len() as u64);
         match immediate {
             // Everything came with the command: nothing is to be collected, unless units follow that nobody wants.
             Some(data) if self.protocol.is_collected(command.task, wanted) => self.schedule(command.task, data),
@@ -64,10 +64,10 @@ impl Driver<'_> {
     /// Steps of the device server, as long as the backend does each at once.
     #[inline]
     pub(super) fn step(&mut self, id: TaskId, mut outcome: Outcome, immediate: &[u8]) {
-        let target = self.target;
+        let luns = self.luns_of(self.slots[id].lun);
         loop {
             let slot = &mut self.slots[id];
-            let Some(lun) = target.lun(slot.lun) else { return };
+            let Some(lun) = luns.get(slot.lun) else { return };
             let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
             let data_out = match &slot.data {
                 Some(data) => data.get(..slot.data_len).unwrap_or(data),
@@ -89,7 +89,7 @@ impl Driver<'_> {
                     };
                     match lun.backend.write(at, data, fua, Patience::None) {
                         Ok(Served::Done(())) => {
-                            self.counters.written(lun.number, len);
+                            self.entry.counters().written(lun.number, len);
                             Outcome::Done
                         }
                         Err(error) => Outcome::Failed(error),
@@ -135,7 +135,7 @@ impl Driver<'_> {
         let workspace = self.slots[id].workspace.as_mut().unwrap_or(&mut self.workspace);
         match work.perform(&*lun.backend, &mut workspace.scratch, Patience::None) {
             Ok(Served::Done(outcome)) => {
-                self.counters.done(lun.number, work);
+                self.entry.counters().done(lun.number, work);
                 return Some(outcome);
             }
             Err(error) => return Some(Outcome::Failed(error)),
@@ -152,9 +152,9 @@ impl Driver<'_> {
     /// A disk thread has done its work for a task.
     pub(super) fn served(&mut self, id: TaskId, outcome: Outcome, buffer: Buffer) {
         let State::InFlight { read, work, since } = self.slots[id].state else { return };
-        self.counters.waited(since.elapsed());
+        self.entry.counters().waited(since.elapsed());
         if !matches!(outcome, Outcome::Failed(_)) {
-            self.counters.done(self.slots[id].lun, work);
+            self.entry.counters().done(self.slots[id].lun, work);
         }
         if let Some((read, len)) = read {
             return self.read_served(id, read, len, outcome, buffer);
@@ -182,7 +182,7 @@ impl Driver<'_> {
     pub(super) fn submit(&mut self, id: TaskId, lun: &Lun, work: Work, buffer: Buffer, read: Option<(Read, usize)>) {
         self.slots[id].state = State::InFlight { read, work, since: Instant::now() };
         let backend = Arc::clone(&lun.backend);
-        self.target.pool.submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
+        self.node.pool.submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
     }
 
     /// Copies what lies in the inbox, for a task that outlives it.
@@ -224,8 +224,8 @@ impl Driver<'_> {
 
     /// A command's data broke the rules.
     pub(super) fn fail(&mut self, id: TaskId, fault: CommandFault) {
-        let target = self.target;
-        let Some(lun) = target.lun(self.slots[id].lun) else { return };
+        let luns = self.luns_of(self.slots[id].lun);
+        let Some(lun) = luns.get(self.slots[id].lun) else { return };
         let failure = match fault {
             CommandFault::Unexpected | CommandFault::Unsupported => TransportFailure::UnexpectedUnsolicitedData,
             CommandFault::IncorrectAmount => TransportFailure::NotEnoughUnsolicitedData,
@@ -258,14 +258,14 @@ impl Driver<'_> {
         if reply.is_empty() || !good {
             self.protocol.respond(id, &mut out, completion.status, completion.sense.as_slice(), wanted);
         } else {
-            self.counters.data_in.add(reply.len() as u64);
+            self.entry.counters().data_in.add(reply.len() as u64);
             send_reply(&mut self.protocol, id, &mut out, reply, wanted);
         }
         self.outgoing.len = out.len();
         let lun = slot.lun;
         self.vacate(id);
         if completion.wake {
-            self.target.wake(lun);
+            self.wake(lun);
         }
     }
 
@@ -284,6 +284,9 @@ impl Driver<'_> {
         if !self.dormant.is_empty() {
             self.start_dormant();
         }
+        if !self.leaving.is_empty() {
+            self.check_leaving();
+        }
         self.check_management();
     }
 
@@ -298,7 +301,7 @@ impl Driver<'_> {
     /// A command for a logical unit that is not there (SPC-4 6.6.1, 6.33): small answers, no task of the device server.
     fn absent_unit(&mut self, command: &Command<'_>) {
         let reply = &mut self.workspace.reply;
-        let completion = iesp_scsi::absent_unit(self.target.inventory(), &command.cdb, reply);
+        let completion = iesp_scsi::absent_unit(self.luns.inventory(), &command.cdb, reply);
         self.slots.occupy(command.task, None, u16::MAX, command.attribute, command.data_in);
         let wanted = completion.reply_len;
         self.end(command.task, &completion, wanted);

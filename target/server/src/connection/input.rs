@@ -12,7 +12,7 @@ use super::socket::Inbox;
 use super::tasks::State;
 use super::{ANSWER_ROOM, Driver, End, Next};
 use crate::buffers::Buffer;
-use crate::target::Door;
+use crate::node::Door;
 
 /// A Data-Out unit that is received in place.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Driver<'_> {
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
         let next = self.consume(&mut inbox, now);
         // Before the answers leave: what an initiator has seen is counted.
-        self.counters.publish(self.protocol.statistics());
+        self.entry.counters().publish(self.protocol.statistics());
         self.inbox = inbox;
         next
     }
@@ -120,9 +120,12 @@ impl Driver<'_> {
 
     fn take_unit(&mut self, bytes: &[u8], now: u64) -> Result<Taken, End> {
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        let mut door = Door::new(self.target, self.local);
+        let mut door = Door::new(self.node, self.portal, self.local);
         let received = self.protocol.next(now, bytes, &mut out, &mut door);
         self.outgoing.len = out.len();
+        if received.is_err() {
+            self.note = door.into_note();
+        }
         let (consumed, event) = match received? {
             Received::Incomplete { need } => return Ok(Taken::Incomplete { need }),
             Received::Full => return Ok(Taken::Full),
@@ -149,7 +152,7 @@ impl Driver<'_> {
 
     /// A piece of a task's data.
     fn data(&mut self, task: TaskId, offset: u32, data: &[u8], complete: bool) {
-        self.counters.data_out.add(data.len() as u64);
+        self.entry.counters().data_out.add(data.len() as u64);
         let slot = &mut self.slots[task];
         if let Some(buffer) = &mut slot.data {
             let offset = offset as usize;
@@ -185,7 +188,7 @@ impl Driver<'_> {
         self.outgoing.len = out.len();
         inbox.take(trailer);
         if matches!(event, Ok(Event::Data { .. })) {
-            self.counters.data_out.add((placing.end - placing.start) as u64);
+            self.entry.counters().data_out.add((placing.end - placing.start) as u64);
         }
         let slot = &mut self.slots[placing.task];
         slot.data = Some(placing.buffer);

@@ -6,8 +6,8 @@ use iesp_scsi::NexusId;
 
 use super::Driver;
 use super::tasks::State;
+use crate::luns::lun_number;
 use crate::messages::Receipt;
-use crate::target::lun_number;
 
 /// Most functions that wait at a time. They are no tasks, so that the command window bounds none that is immediate; and all
 /// of them may be answered at once.
@@ -48,7 +48,7 @@ impl Driver<'_> {
         if self.management.pending.len() >= PENDING {
             return self.answer(&request, TaskResult::Rejected);
         }
-        let number = lun_number(request.lun).filter(|number| self.target.lun(*number).is_some());
+        let number = lun_number(request.lun).filter(|number| self.luns.get(*number).is_some());
         match request.function {
             TaskFunction::AbortTask => match named {
                 // 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
@@ -99,7 +99,7 @@ impl Driver<'_> {
         let number = self.management.count;
         if let (Some((lun, cleared_by)), Some(guest)) = (others, &self.guest) {
             let receipt = Receipt::new(self.mail.clone(), number);
-            self.target.abort_others(guest, lun, cleared_by, &receipt);
+            guest.target().abort_others(guest, lun, cleared_by, &receipt);
         }
         self.management.pending.push(Pending { request, number, others: others.is_some(), effect });
         self.check_management();
@@ -135,14 +135,16 @@ impl Driver<'_> {
         match effect {
             Effect::Nothing => {}
             Effect::ResetUnit(number) => {
-                if let Some(lun) = self.target.lun(number) {
+                if let Some(lun) = self.luns.get(number) {
                     lun.unit.reset(by);
                 }
             }
-            Effect::ResetAll => self.target.reset_units(),
-            Effect::ResetAndClose => {
-                self.target.reset_units();
-                self.target.close_all("target cold reset");
+            Effect::ResetAll | Effect::ResetAndClose => {
+                let Some(guest) = &self.guest else { return };
+                guest.target().reset_units();
+                if effect == Effect::ResetAndClose {
+                    guest.target().close_sessions("target cold reset");
+                }
             }
         }
     }
@@ -158,7 +160,7 @@ impl Driver<'_> {
     pub(super) fn abort_for_another(&mut self, lun: Option<u16>, cleared_by: Option<NexusId>, receipt: Receipt) {
         let affected = self.slots.of(lun);
         if let (Some(by), Some(guest), Some(number), false) = (cleared_by, &self.guest, lun, affected.is_empty())
-            && let Some(lun) = self.target.lun(number)
+            && let Some(lun) = self.luns.get(number)
         {
             lun.unit.tasks_cleared(by, guest.nexus());
         }
@@ -199,16 +201,17 @@ impl Driver<'_> {
         self.reading.retain(|task| *task != id);
         self.blocked.retain(|task| *task != id);
         self.dormant.retain(|task| *task != id);
+        let number = self.slots[id].lun;
+        let luns = self.luns_of(number);
         let slot = &mut self.slots[id];
-        let number = slot.lun;
-        let wake = match self.target.lun(number) {
+        let wake = match luns.get(number) {
             Some(lun) => slot.abandon(lun),
             None => false,
         };
         self.protocol.forget(id);
         self.vacate(id);
         if wake {
-            self.target.wake(number);
+            self.wake(number);
         }
     }
 }

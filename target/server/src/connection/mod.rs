@@ -8,6 +8,7 @@ mod allocation_test;
 mod early;
 mod execute;
 mod input;
+mod leaving;
 mod management;
 mod reads;
 mod socket;
@@ -31,10 +32,12 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::luns::Luns;
 use crate::messages::Message;
-use crate::statistics::Counters;
-use crate::target::{Entry, Guest, Target};
+use crate::node::{Entry, Node, PortalId};
+use crate::target::{Guest, Who};
 use early::Early;
+use leaving::Leaving;
 use management::Management;
 use socket::{Inbox, Outgoing};
 use tasks::{Slots, Workspace};
@@ -87,12 +90,17 @@ enum Next {
 
 /// A connection and all that belongs to it.
 pub struct Driver<'t> {
-    target: &'t Arc<Target>,
+    node: &'t Arc<Node>,
     protocol: Connection<TASKS>,
     clock: Clock,
-    counters: Arc<Counters>,
+    entry: Entry,
+    portal: PortalId,
     local: SocketAddr,
     peer: SocketAddr,
+    /// The session's logical units. Its own copy of the table: nobody else counts references to it.
+    luns: Arc<Luns>,
+    /// Those that are gone, as long as commands are left for them.
+    leaving: Vec<Leaving>,
     inbox: Inbox,
     outgoing: Outgoing,
     slots: Slots,
@@ -116,53 +124,57 @@ pub struct Driver<'t> {
     guest: Option<Guest>,
     /// A login was accepted: there is a session, of either kind.
     joined: bool,
+    /// Why the login was refused, beside what the peer was told.
+    note: Option<String>,
     logging_out: bool,
     ending: Option<End>,
     deadline: Option<Instant>,
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(target: Arc<Target>, mut stream: TcpStream, peer: SocketAddr) {
+pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, peer: SocketAddr) {
     let (mail, mailbox) = unbounded_channel();
-    let entry = target.enter(mail.clone());
+    let entry = node.enter(portal, mail.clone());
     let Ok(local) = stream.local_addr() else { return };
-    let mut driver = Driver::new(&target, local, peer, &entry, mail, mailbox);
+    let mut driver = Driver::new(&node, portal, [local, peer], entry, mail, mailbox);
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;
-    match driver.name() {
-        Some(name) => tracing::info!(%peer, initiator = %name, reason = %end, "session ended"),
-        None => tracing::info!(%peer, reason = %end, "connection ended"),
-    }
+    driver.tell(&end);
     if driver.joined {
-        target.statistics.session_ended(matches!(end, End::LoggedOut));
+        node.statistics.session_ended(matches!(end, End::LoggedOut));
     }
 }
 
 impl<'t> Driver<'t> {
     fn new(
-        target: &'t Arc<Target>,
-        local: SocketAddr,
-        peer: SocketAddr,
-        entry: &Entry,
+        node: &'t Arc<Node>,
+        portal: PortalId,
+        [local, peer]: [SocketAddr; 2],
+        entry: Entry,
         mail: UnboundedSender<Message>,
         mailbox: UnboundedReceiver<Message>,
     ) -> Self {
-        let clock = target.clock;
-        let limits = target.limits();
+        let clock = node.clock;
+        let settings = node.catalog().settings;
+        let limits = settings.limits;
         let largest = <Connection<TASKS>>::largest_unit(&limits);
         Self {
-            target,
-            protocol: Connection::new(limits, target.timeouts(), entry.tsih(), clock.now()),
+            node,
+            protocol: Connection::new(limits, settings.timeouts, entry.tsih(), clock.now())
+                .with_window(settings.window),
             clock,
-            counters: entry.counters(),
+            entry,
+            portal,
             local,
             peer,
+            luns: Arc::default(),
+            leaving: Vec::new(),
             inbox: Inbox::new(largest),
             outgoing: Outgoing::new(OUTGOING + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
             slots: Slots::new(TASKS),
             workspace: Workspace::new(),
             spare: Vec::new(),
-            buffers: Buffers::new(&target.budget),
+            buffers: Buffers::new(&node.budget),
             reading: VecDeque::with_capacity(TASKS),
             blocked: VecDeque::with_capacity(TASKS),
             dormant: VecDeque::with_capacity(TASKS),
@@ -174,14 +186,30 @@ impl<'t> Driver<'t> {
             deferred: VecDeque::new(),
             guest: None,
             joined: false,
+            note: None,
             logging_out: false,
             ending: None,
             deadline: None,
         }
     }
 
-    fn name(&self) -> Option<String> {
-        Some(self.protocol.established()?.initiator.to_owned())
+    /// One line in the log: how the session, the login or the connection ended.
+    fn tell(&self, end: &End) {
+        let peer = self.peer;
+        let (initiator, target) = self.protocol.asked().unwrap_or_default();
+        let target = target.unwrap_or("discovery");
+        match end {
+            End::LoggedOut => tracing::info!(%peer, initiator, target, "logged out"),
+            _ if self.joined => tracing::info!(%peer, initiator, target, reason = %end, "session ended"),
+            // Somebody who looked whether the port is open.
+            End::Disconnected if initiator.is_empty() => tracing::debug!(%peer, "connected, and said nothing"),
+            _ => {
+                let note = self.note.as_deref().unwrap_or_default();
+                let reason = if note.is_empty() { end.to_string() } else { format!("{end}: {note}") };
+                let reason = reason.trim_start_matches("login refused: ");
+                tracing::warn!(%peer, initiator, target, reason, "login refused");
+            }
+        }
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> End {
@@ -230,15 +258,23 @@ impl<'t> Driver<'t> {
         let Some(established) = self.protocol.established() else {
             return Err(End::Closed("the login has no initiator"));
         };
-        let kind = if established.target.is_some() { "normal" } else { "discovery" };
-        tracing::info!(peer = %self.peer, initiator = %established.initiator, kind, "logged in");
-        if established.target.is_some() {
-            let (name, isid) = (established.initiator.to_owned(), established.isid);
-            let guest = self.target.join(name, isid, self.mail.clone()).await;
-            self.guest = Some(guest.ok_or(End::Closed("too many sessions, or the old one does not end"))?);
+        let (peer, name) = (self.peer, established.initiator.to_owned());
+        let to = established.target.unwrap_or("discovery").to_owned();
+        if let Some(name) = established.target {
+            let (initiator, isid) = (established.initiator.to_owned(), established.isid);
+            let (tsih, portal, peer, local) = (self.entry.tsih(), self.portal, self.peer, self.local);
+            let who = Who { initiator, isid, tsih, peer, portal, local, since: Instant::now().into_std() };
+            let offer = self.node.catalog().find(name, self.portal).cloned();
+            let target = offer.ok_or(End::Closed("the target is served no longer"))?.target;
+            let guest = target.join(who, self.mail.clone()).await;
+            let (guest, luns) = guest.ok_or(End::Closed("too many sessions, or the old one does not end"))?;
+            self.luns = Arc::new(Luns::clone(&luns));
+            self.entry.renew(&self.luns, self.protocol.statistics());
+            self.guest = Some(guest);
         }
         self.joined = true;
-        self.target.statistics.session_began();
+        self.node.statistics.session_began();
+        tracing::info!(%peer, initiator = name, target = to, "logged in");
         Ok(())
     }
 
@@ -266,7 +302,11 @@ impl<'t> Driver<'t> {
         }
         while let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx) {
             match message {
-                Message::Close(_) | Message::Abort { .. } | Message::Quiet { .. } => self.receive(message),
+                Message::Close(_)
+                | Message::Abort { .. }
+                | Message::Quiet { .. }
+                | Message::Luns { .. }
+                | Message::Hurry => self.receive(message),
                 // These may have more to send than there is room for.
                 Message::Served { .. } => self.deferred.push_back(message),
                 Message::Wake { lun } => {
@@ -348,6 +388,8 @@ impl<'t> Driver<'t> {
             Message::Quiet { number } => self.others_are_quiet(number),
             Message::Close(reason) => self.ending = Some(End::Closed(reason)),
             Message::Shutdown => self.shut_down(),
+            Message::Luns { luns, quiet } => self.change_luns(&luns, quiet),
+            Message::Hurry => self.hurry(),
         }
     }
 
@@ -381,7 +423,7 @@ impl<'t> Driver<'t> {
         self.abort_all();
         while self.slots.any_in_flight() {
             let message = poll_fn(|cx| self.next_message(cx).map_or(Poll::Pending, Poll::Ready)).await;
-            if matches!(message, Message::Served { .. } | Message::Abort { .. }) {
+            if matches!(message, Message::Served { .. } | Message::Abort { .. } | Message::Luns { .. }) {
                 self.receive(message);
             }
         }

@@ -7,8 +7,8 @@ use super::tasks::{Read, State};
 use super::{ANSWER_ROOM, Driver};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
+use crate::luns::Lun;
 use crate::pool::Work;
-use crate::target::Lun;
 
 /// Most bytes of one Data-In unit: what is read stays in the cache until it is sent.
 const SEGMENT: usize = 256 << 10;
@@ -54,8 +54,8 @@ impl Driver<'_> {
 
     #[inline]
     fn piece(&mut self, id: TaskId, read: Read) -> Piece {
-        let target = self.target;
-        let Some(lun) = target.lun(self.slots[id].lun) else {
+        let luns = self.luns_of(self.slots[id].lun);
+        let Some(lun) = luns.get(self.slots[id].lun) else {
             self.reading.pop_front();
             return Piece::Left;
         };
@@ -68,8 +68,8 @@ impl Driver<'_> {
         let Some(room) = out.data_room(self.protocol.digests(), len) else { return Piece::NoRoom };
         match lun.backend.read(read.offset, room, Patience::None) {
             Ok(Served::Done(())) => {
-                self.counters.read(lun.number, len);
-                self.sent(id, read, len)
+                self.entry.counters().read(lun.number, len);
+                self.sent(id, lun, read, len)
             }
             Ok(Served::WouldBlock) => {
                 self.reading.pop_front();
@@ -92,8 +92,8 @@ impl Driver<'_> {
 
     /// The next `len` bytes lie in the outgoing bytes: makes them a unit, with the status where they are the last.
     #[inline]
-    fn sent(&mut self, id: TaskId, read: Read, len: usize) -> Piece {
-        self.counters.data_in.add(len as u64);
+    fn sent(&mut self, id: TaskId, lun: &Lun, read: Read, len: usize) -> Piece {
+        self.entry.counters().data_in.add(len as u64);
         if read.left > len {
             let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
             self.protocol.data_in(id, &mut out, len, None);
@@ -103,9 +103,7 @@ impl Driver<'_> {
             return Piece::Sent;
         }
         self.reading.pop_front();
-        let target = self.target;
         let slot = &mut self.slots[id];
-        let Some(lun) = target.lun(slot.lun) else { return Piece::Left };
         let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
         let buffers = Buffers { data_out: &[], reply: &mut workspace.reply, scratch: &mut workspace.scratch };
         let Some(task) = &mut slot.task else { return Piece::Left };
@@ -119,7 +117,7 @@ impl Driver<'_> {
                 let number = slot.lun;
                 self.vacate(id);
                 if wake {
-                    target.wake(number);
+                    self.wake(number);
                 }
             }
             Step::Done(completion) => {
@@ -138,10 +136,10 @@ impl Driver<'_> {
 
     /// A read failed: the device server says how.
     fn after_read(&mut self, id: TaskId, outcome: Outcome, sent: usize) {
-        let target = self.target;
+        let luns = self.luns_of(self.slots[id].lun);
         let slot = &mut self.slots[id];
         slot.state = State::Collecting;
-        let Some(lun) = target.lun(slot.lun) else { return };
+        let Some(lun) = luns.get(slot.lun) else { return };
         let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
         let buffers = Buffers { data_out: &[], reply: &mut workspace.reply, scratch: &mut workspace.scratch };
         let Some(task) = &mut slot.task else { return };
@@ -162,6 +160,8 @@ impl Driver<'_> {
             self.buffers.give(buffer);
             return self.after_read(id, outcome, read.sent);
         }
+        let luns = self.luns_of(self.slots[id].lun);
+        let Some(lun) = luns.get(self.slots[id].lun) else { return };
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         match out.data_room(self.protocol.digests(), len) {
             Some(room) => {
@@ -170,7 +170,7 @@ impl Driver<'_> {
                 self.slots[id].state = State::Reading(read);
                 // `sent` takes the read off the front of the queue where it is the last piece.
                 self.reading.push_front(id);
-                self.sent(id, read, len);
+                self.sent(id, lun, read, len);
             }
             // It is in the page cache now: read it again when there is room.
             None => {

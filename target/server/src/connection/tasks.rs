@@ -7,8 +7,8 @@ use iesp_iscsi::pdu::TaskAttribute;
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
 
 use crate::buffers::Buffer;
+use crate::luns::Lun;
 use crate::pool::Work;
-use crate::target::Lun;
 
 /// Room for the device server's own work: it keeps its contents between the steps of a task.
 #[derive(Debug)]
@@ -203,6 +203,11 @@ impl Slots {
     /// Whether a disk thread works for one.
     pub fn any_in_flight(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot.state, State::InFlight { .. }))
+    }
+
+    /// Whether one is there of a logical unit of which `is_gone` says so.
+    pub fn any_of(&self, is_gone: impl Fn(u16) -> bool) -> bool {
+        self.slots.iter().any(|slot| slot.state != State::Free && slot.task.is_some() && is_gone(slot.lun))
     }
 
     /// Whether one was aborted and has not ended yet.

@@ -10,7 +10,9 @@ use iesp_scsi::{Capabilities, Identity, LogicalUnit, Unmap};
 use crate::backend::{Backend, Facts, FileBackend, NbdBackend, NbdOptions, OpenError, OpenOptions};
 use crate::config::{DiskConfig, Source};
 use crate::failure::Failure;
-use crate::target::{Lun, PORTAL_GROUP};
+use crate::luns::Lun;
+use crate::statistics::Statistics;
+use crate::target::PORTAL_GROUP;
 
 /// Most bytes that one command moves.
 const MAX_TRANSFER: u32 = 16 << 20;
@@ -18,21 +20,33 @@ const MAX_TRANSFER: u32 = 16 << 20;
 /// Bytes that a command moves best.
 const OPTIMAL_TRANSFER: u32 = 256 << 10;
 
+/// A logical unit that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The name of its target.
+    pub target: &'a str,
+    /// Its number.
+    pub number: u16,
+    /// What it is made from.
+    pub config: &'a DiskConfig,
+}
+
 /// Opens all disks, or none: where one cannot be served nothing was changed.
 ///
 /// # Errors
 /// Which disk, why, and what to do.
-pub fn open_all(disks: &[DiskConfig], target_name: &str) -> Result<Vec<Lun>, Failure> {
+pub fn open_all(wanted: &[Wanted<'_>], statistics: &Statistics) -> Result<Vec<Arc<Lun>>, Failure> {
     // What is there is opened before what is missing is made.
-    let mut backends: Vec<Option<Arc<dyn Backend>>> = disks.iter().map(open_existing).collect::<Result<_, _>>()?;
+    let existing = wanted.iter().map(|wanted| open_existing(wanted.config));
+    let mut backends: Vec<Option<Arc<dyn Backend>>> = existing.collect::<Result<_, _>>()?;
     let mut made = Made::default();
-    for (disk, backend) in disks.iter().zip(&mut backends) {
+    for (wanted, backend) in wanted.iter().zip(&mut backends) {
         if backend.is_none() {
-            *backend = Some(Arc::new(make(disk, &mut made)?));
+            *backend = Some(Arc::new(make(wanted.config, &mut made)?));
         }
     }
-    let luns = disks.iter().zip(backends.into_iter().flatten()).enumerate();
-    let luns = luns.map(|(number, (disk, backend))| lun(number as u16, disk, backend, target_name, &mut made));
+    let luns = wanted.iter().zip(backends.into_iter().flatten());
+    let luns = luns.map(|(wanted, backend)| lun(*wanted, backend, statistics, &mut made));
     let luns = luns.collect::<Result<_, _>>()?;
     made.keep();
     Ok(luns)
@@ -109,22 +123,24 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
 }
 
 fn lun(
-    number: u16,
-    disk: &DiskConfig,
+    wanted: Wanted<'_>,
     backend: Arc<dyn Backend>,
-    target_name: &str,
+    statistics: &Statistics,
     made: &mut Made,
-) -> Result<Lun, Failure> {
-    let uuid = match (&disk.source, disk.uuid) {
+) -> Result<Arc<Lun>, Failure> {
+    let Wanted { target, number, config } = wanted;
+    let uuid = match (&config.source, config.uuid) {
         (_, Some(uuid)) => uuid,
         (Source::Ram(_), None) => uuid::Uuid::new_v4(),
         (Source::Path(path), None) => identity::of(path, &mut made.0)?,
         (Source::Nbd { address, .. }, None) => identity::of_export(address, &mut made.0)?,
     };
-    let identity = Identity::new(*uuid.as_bytes(), target_name, PORTAL_GROUP, number)
+    let identity = Identity::new(*uuid.as_bytes(), target, PORTAL_GROUP, number)
         .map_err(|error| Failure::runtime(format!("LUN {number} cannot have an identity: {error:?}")))?;
-    let unit = LogicalUnit::new(capabilities(&backend.facts(), disk), identity);
-    Ok(Lun { number, unit, backend, block_shift: disk.block_size.trailing_zeros() })
+    let unit = LogicalUnit::new(capabilities(&backend.facts(), config), identity);
+    let row = statistics.row(target, number, &config.source.to_string());
+    let block_shift = config.block_size.trailing_zeros();
+    Ok(Arc::new(Lun { number, row, config: config.clone(), unit, backend, block_shift }))
 }
 
 fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {

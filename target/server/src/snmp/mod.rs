@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 use crate::failure::Failure;
-use crate::target::Target;
+use crate::node::Node;
 use readings::{Host, Readings};
 
 /// What the agent is to do.
@@ -57,11 +57,11 @@ impl Agent {
         self.address
     }
 
-    /// Answers until the task is aborted. The disks' names are by LUN.
+    /// Answers until the task is aborted.
     ///
     /// # Errors
     /// Where the socket cannot be used.
-    pub async fn serve(self, target: Arc<Target>, disks: Vec<String>) -> std::io::Result<()> {
+    pub async fn serve(self, node: Arc<Node>) -> std::io::Result<()> {
         let socket = UdpSocket::from_std(self.socket)?;
         let community = self.community;
         let host = Host::here();
@@ -78,7 +78,7 @@ impl Agent {
             };
             let request = &datagram[..len];
             // What is read is of this moment, and gone before the answer leaves.
-            let answer = message::answer(request, community.as_bytes(), &Readings::new(&target, &host, &disks));
+            let answer = message::answer(request, community.as_bytes(), &Readings::new(&node, &host));
             if let Some(answer) = answer
                 && let Err(error) = socket.send_to(&answer, peer).await
             {

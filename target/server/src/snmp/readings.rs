@@ -11,8 +11,9 @@ use rasn_snmp::v2::ObjectSyntax;
 
 use super::objects::{Kind, Source, Variable};
 use super::pdu::Values;
-use crate::statistics::{DiskTotals, Totals};
-use crate::target::{Lun, Target};
+use crate::luns::Lun;
+use crate::node::Node;
+use crate::statistics::{DiskTotals, Row, Totals};
 
 /// Over how long, at least, the use of the CPUs is averaged.
 const CPU_WINDOW: Duration = Duration::from_secs(1);
@@ -109,21 +110,25 @@ enum Reading {
 
 /// The values for one request, which all belong to one moment.
 pub struct Readings<'a> {
-    target: &'a Target,
+    node: &'a Node,
     host: &'a Host,
-    /// The disks' names, by LUN.
-    disks: &'a [String],
+    /// The disks, by the rows of the totals.
+    rows: OnceCell<Vec<Row>>,
     totals: OnceCell<Totals>,
 }
 
 impl<'a> Readings<'a> {
-    /// Of this target. Nothing is read before it is asked for.
-    pub const fn new(target: &'a Target, host: &'a Host, disks: &'a [String]) -> Self {
-        Self { target, host, disks, totals: OnceCell::new() }
+    /// Of this node. Nothing is read before it is asked for.
+    pub const fn new(node: &'a Node, host: &'a Host) -> Self {
+        Self { node, host, rows: OnceCell::new(), totals: OnceCell::new() }
+    }
+
+    fn rows(&self) -> &[Row] {
+        self.rows.get_or_init(|| self.node.statistics.described_rows())
     }
 
     fn totals(&self) -> &Totals {
-        self.totals.get_or_init(|| self.target.statistics.totals())
+        self.totals.get_or_init(|| self.node.statistics.totals())
     }
 
     /// Of one disk, or of all.
@@ -157,19 +162,23 @@ impl<'a> Readings<'a> {
             Source::CpuUse => Number(self.host.cpu_percent().into()),
             Source::FreeRam => Number(free_ram()),
             Source::DiskIndex => Number(disk.map_or(0, |disk| disk as u64 + 1)),
-            Source::DiskName => Text(self.disks.get(disk.unwrap_or(0)).cloned().unwrap_or_default()),
+            Source::DiskName => {
+                Text(self.rows().get(disk.unwrap_or(0)).map(|row| row.name.clone()).unwrap_or_default())
+            }
             Source::BytesRead => Number(self.disk(disk).read_bytes),
             Source::BytesWritten => Number(self.disk(disk).written_bytes),
             Source::Reads => Number(self.disk(disk).reads),
             Source::Writes => Number(self.disk(disk).writes),
-            Source::DiskFree => Number(self.target.luns.get(disk.unwrap_or(0)).map_or(0, free_percent)),
+            Source::DiskFree => {
+                Number(self.node.disks().get(disk.unwrap_or(0)).and_then(Option::as_deref).map_or(0, free_percent))
+            }
         }
     }
 }
 
 impl Values for Readings<'_> {
     fn disks(&self) -> u32 {
-        u32::try_from(self.target.luns.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.rows().len()).unwrap_or(u32::MAX)
     }
 
     fn value(&self, variable: &Variable) -> ObjectSyntax {

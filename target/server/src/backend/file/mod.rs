@@ -10,7 +10,7 @@ mod sys;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use iesp_scsi::IoError;
 
@@ -39,9 +39,14 @@ pub enum Medium {
 #[derive(Debug)]
 pub struct FileBackend {
     file: File,
+    /// But for the length.
     facts: Facts,
+    len: AtomicU64,
+    /// It has no name, and its length is chosen here.
+    is_own: bool,
     medium: Medium,
     unmap_zeros: bool,
+    block_size: u32,
     /// Whether the page cache can be asked without waiting; found out at the first try.
     read_cached: AtomicBool,
     write_cached: AtomicBool,
@@ -69,7 +74,7 @@ impl FileBackend {
     /// # Errors
     /// [`OpenError`], for people to read.
     pub fn memory(len: u64, options: &OpenOptions) -> Result<Self, OpenError> {
-        Self::new(sys::memory(len)?, Medium::Memory, options)
+        Ok(Self { is_own: true, ..Self::new(sys::memory(len)?, Medium::Memory, options)? })
     }
 
     fn new(file: File, medium: Medium, options: &OpenOptions) -> Result<Self, OpenError> {
@@ -94,7 +99,10 @@ impl FileBackend {
         Ok(Self {
             file,
             facts,
+            len: AtomicU64::new(len),
+            is_own: false,
             medium,
+            block_size: options.block_size,
             unmap_zeros: options.unmap_zeros && facts.discard_granularity != 0,
             read_cached: AtomicBool::new(true),
             write_cached: AtomicBool::new(true),
@@ -168,7 +176,18 @@ impl FileBackend {
 
 impl Backend for FileBackend {
     fn facts(&self) -> Facts {
-        self.facts
+        Facts { len: self.len.load(Ordering::Relaxed), ..self.facts }
+    }
+
+    fn resize(&self, wanted: Option<u64>) -> io::Result<u64> {
+        if let Some(wanted) = wanted.filter(|_| self.is_own) {
+            self.file.set_len(wanted)?;
+        }
+        let len = sys::len(&self.file)?;
+        if len != 0 && len % u64::from(self.block_size) == 0 {
+            self.len.store(len, Ordering::Relaxed);
+        }
+        Ok(len)
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {

@@ -1,0 +1,99 @@
+//! Who may log in, and what proves it.
+
+use std::fmt;
+
+use iesp_iscsi::login::Admission;
+
+/// A CHAP name and its secret, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// CHAP_N.
+    pub name: String,
+    /// The secret.
+    pub secret: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A CHAP name that initiators may prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name and secret.
+    pub credentials: Credentials,
+    /// Who may use it; `None`: whoever may log in.
+    pub initiators: Option<Vec<Pattern>>,
+}
+
+/// Names of initiators: one, or all that begin so where it ends with `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(pub String);
+
+impl Pattern {
+    fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == self.0,
+        }
+    }
+}
+
+/// Who may log in to a target, or ask for the targets.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// By their names; `None`: all.
+    pub initiators: Option<Vec<Pattern>>,
+    /// What initiators prove: one of these. Empty: nothing.
+    pub users: Vec<User>,
+    /// What the target proves.
+    pub own: Option<Credentials>,
+}
+
+impl Access {
+    /// Whether an initiator of this name may come in.
+    pub fn admit(&self, initiator: &str) -> Admission {
+        if !may(self.initiators.as_deref(), initiator) {
+            Admission::Forbidden
+        } else if self.users.is_empty() {
+            Admission::Open
+        } else {
+            Admission::Authenticated
+        }
+    }
+
+    /// The secret that this CHAP name proves, where the initiator may use it.
+    pub fn secret(&self, initiator: &str, name: &str) -> Option<&str> {
+        let fits = |user: &&User| user.credentials.name == name && may(user.initiators.as_deref(), initiator);
+        Some(&self.users.iter().find(fits)?.credentials.secret)
+    }
+}
+
+fn may(patterns: Option<&[Pattern]>, initiator: &str) -> bool {
+    patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(initiator)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(names: &[&str]) -> Option<Vec<Pattern>> {
+        Some(names.iter().map(|name| Pattern((*name).to_owned())).collect())
+    }
+
+    #[test]
+    fn who_may_log_in_and_as_whom() {
+        let credentials = Credentials { name: "anna".into(), secret: "the secret".into() };
+        let user = User { credentials, initiators: patterns(&["iqn.a:one"]) };
+        let access = Access { initiators: patterns(&["iqn.a:*", "iqn.b"]), users: vec![user], own: None };
+        assert_eq!(access.admit("iqn.a:one"), Admission::Authenticated);
+        assert_eq!(access.admit("iqn.b:one"), Admission::Forbidden);
+        assert_eq!(access.secret("iqn.a:one", "anna"), Some("the secret"));
+        assert_eq!(access.secret("iqn.a:two", "anna"), None);
+        assert_eq!(access.secret("iqn.a:one", "bert"), None);
+        assert_eq!(Access::default().admit("anybody"), Admission::Open);
+        assert!(!format!("{access:?}").contains("the secret"));
+    }
+}

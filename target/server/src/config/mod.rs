@@ -1,0 +1,213 @@
+//! What is to be done, checked: made from the command line and the configuration file before anything is opened.
+
+mod check;
+mod document;
+mod file;
+mod flags;
+mod names;
+mod section;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use check::check;
+pub use flags::Given;
+pub use names::data_folder;
+pub use section::Section;
+
+use crate::access::Access;
+use crate::backend::NbdAddress;
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::logging;
+use crate::snmp;
+use crate::target::SESSIONS;
+
+/// The largest LUN: flat space would allow more, peripheral addressing is what every initiator speaks (SAM-5 4.7.7.2).
+const LUN_MAX: u16 = 254;
+
+/// Most commands of one initiator.
+const WINDOW_MAX: u32 = 128;
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it is from.
+    pub file: Option<PathBuf>,
+    /// The targets.
+    pub targets: Vec<TargetConfig>,
+    /// Where to listen.
+    pub portals: Vec<PortalConfig>,
+    /// Who may ask for the targets.
+    pub discovery: Access,
+    /// The rules for all connections.
+    pub limits: Limits,
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// The SNMP agent, where one is wanted.
+    pub snmp: Option<snmp::Config>,
+    /// The log.
+    pub log: logging::Config,
+    /// Where the process id goes.
+    pub pid_file: Option<PathBuf>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetConfig {
+    /// iSCSI name.
+    pub name: String,
+    /// What people call it.
+    pub alias: Option<String>,
+    /// The disks, each with its LUN.
+    pub disks: Vec<(u16, DiskConfig)>,
+    /// Who may log in.
+    pub access: Access,
+    /// The names of the portals at which it is offered; `None`: at all.
+    pub portals: Option<Vec<String>>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortalConfig {
+    /// By what targets name it; several addresses may share a name.
+    pub name: Option<String>,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+/// The rules for all connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Digests may be negotiated.
+    pub digests: bool,
+    /// Connections, logged in or not.
+    pub connections: usize,
+    /// Sessions of a target.
+    pub sessions: usize,
+    /// Commands that an initiator may have under way.
+    pub window: u32,
+    /// Bytes for the payloads of all connections together.
+    pub memory: usize,
+    /// For a login as a whole.
+    pub login_timeout: Duration,
+    /// Silence after which an initiator is asked whether it is there; 0: never.
+    pub keepalive: Duration,
+    /// How long it may take to answer that.
+    pub keepalive_answer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            digests: true,
+            connections: 512,
+            sessions: SESSIONS,
+            window: WINDOW_MAX,
+            memory: 1 << 30,
+            login_timeout: Duration::from_secs(15),
+            keepalive: Duration::from_secs(30),
+            keepalive_answer: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where a disk's blocks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file or a block device.
+    Path(PathBuf),
+    /// So many bytes of memory.
+    Ram(u64),
+    /// An export of an NBD server.
+    Nbd {
+        /// Where it is.
+        address: NbdAddress,
+        /// How long commands wait for a server that is away.
+        reconnect: Duration,
+    },
+}
+
+/// For people.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Ram(_) => f.write_str("memory"),
+            Self::Nbd { address, .. } => address.fmt(f),
+        }
+    }
+}
+
+/// One disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiskConfig {
+    /// Where its blocks are.
+    pub source: Source,
+    /// Make it where it is missing, of this many bytes.
+    pub create: Option<u64>,
+    /// Bytes.
+    pub block_size: u32,
+    /// log2 of logical blocks in a physical one.
+    pub physical_exponent: u8,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// iESP's trim level.
+    pub trim_level: u8,
+    /// In place of the one that is kept.
+    pub uuid: Option<uuid::Uuid>,
+}
+
+impl Config {
+    /// From the command line, and the file that it may name.
+    ///
+    /// # Errors
+    /// What is wrong and what to do; of a file, everything that is.
+    pub fn load(cli: &Cli, given: &Given) -> Result<Self, Failure> {
+        let config = match &cli.config {
+            None => flags::config(cli)?,
+            Some(path) => {
+                let mut config = Self { file: Some(path.clone()), ..file::load(path)? };
+                flags::override_with(&mut config, cli, given)?;
+                config
+            }
+        };
+        config.check_files()?;
+        Ok(config)
+    }
+
+    /// What iesp writes must not be a disk.
+    fn check_files(&self) -> Result<(), Failure> {
+        let log = self.log.files().map(|file| ("the log file (-l)", file));
+        let pid_file = self.pid_file.as_deref().map(|file| ("the PID file (-P)", file));
+        for (what, file) in log.chain(pid_file) {
+            if self.disks().any(|disk| is_at(file, &disk.source)) {
+                let message =
+                    format!("{what} {}: this is a disk that is to be served: name another file", file.display());
+                return Err(Failure::usage(message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The disks of all targets.
+    pub fn disks(&self) -> impl Iterator<Item = &DiskConfig> {
+        self.targets.iter().flat_map(|target| target.disks.iter().map(|(_, disk)| disk))
+    }
+}
+
+/// Whether a file is a disk, by this name or another.
+fn is_at(file: &Path, source: &Source) -> bool {
+    match source {
+        Source::Path(path) => path == file || node(file).is_some_and(|this| node(path) == Some(this)),
+        Source::Ram(_) | Source::Nbd { .. } => false,
+    }
+}
+
+/// Which file a path leads to.
+fn node(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}

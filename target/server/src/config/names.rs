@@ -1,0 +1,74 @@
+//! Names and addresses as people write them.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use iesp_scsi::Identity;
+
+use crate::failure::Failure;
+use crate::target::PORTAL_GROUP;
+
+/// The user's data folder (XDG base directory specification).
+///
+/// # Errors
+/// Where there is no home folder.
+pub fn data_folder() -> Result<PathBuf, Failure> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    let base = base
+        .ok_or_else(|| Failure::usage("there is no home folder for a disk image: name one with -d FILE --create 1G"))?;
+    Ok(base.join("iesp"))
+}
+
+/// RFC 7143 4.2.7: what an iSCSI name is made of. Plain names are iESP's habit, and taken.
+///
+/// # Errors
+/// What is allowed.
+pub fn target_name(name: &str) -> Result<String, String> {
+    let name = name.to_lowercase();
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || ".-:".contains(letter);
+    if !name.chars().all(allowed) {
+        return Err("a target name is made of letters, digits, '.', '-' and ':' only".to_owned());
+    }
+    if Identity::new([0; 16], &name, PORTAL_GROUP, 0).is_err() {
+        return Err("a target name has 1 to 223 characters".to_owned());
+    }
+    Ok(name)
+}
+
+/// An address with or without a port, or a host's name; `port` is for one that names none.
+///
+/// # Errors
+/// What is allowed.
+pub fn resolve(address: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        return Ok(vec![address]);
+    }
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = match address.rsplit_once(':') {
+        Some((host, own)) if own.parse::<u16>().is_ok() => (host, own.parse().unwrap_or(port)).to_socket_addrs(),
+        _ => (address, port).to_socket_addrs(),
+    };
+    let addresses: Vec<_> = found.map(Iterator::collect).unwrap_or_default();
+    if addresses.is_empty() {
+        return Err("no such address: give one of this machine's, as in 192.168.1.10 or [::1]:3260".to_owned());
+    }
+    Ok(addresses)
+}
+
+/// The first line of a file that holds a secret.
+///
+/// # Errors
+/// Why there is none.
+pub fn secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("the secret file {} cannot be read: {error}", file.display()))?;
+    let secret = text.lines().next().unwrap_or_default();
+    if secret.is_empty() {
+        return Err(format!("the secret file {} is empty: put the secret on its first line", file.display()));
+    }
+    Ok(secret.to_owned())
+}

@@ -1,0 +1,161 @@
+//! The iSCSI node (RFC 7143 4.1): its targets and portals, who is connected, and what all of them share.
+//!
+//! A connection looks at the [`Catalog`] at its login and when it is asked for the targets, never for a command: what it needs
+//! for that it was given at its login, or by a message since.
+
+mod catalog;
+mod door;
+
+pub use catalog::{Catalog, Offer, Portal, PortalId, Settings};
+pub use door::Door;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use iesp_iscsi::connection::Statistics as Counted;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::buffers::Budget;
+use crate::clock::Clock;
+use crate::luns::{Lun, Luns};
+use crate::messages::Message;
+use crate::pool::Pool;
+use crate::statistics::{Counters, Statistics};
+
+/// The node, for the whole life of the program.
+#[derive(Debug)]
+pub struct Node {
+    /// Threads that wait for devices.
+    pub pool: Pool,
+    /// Memory for payloads.
+    pub budget: Budget,
+    /// The time.
+    pub clock: Clock,
+    /// What was counted.
+    pub statistics: Statistics,
+    catalog: RwLock<Arc<Catalog>>,
+    connections: Mutex<Connections>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    list: Vec<Connected>,
+    last_tsih: u16,
+}
+
+#[derive(Debug)]
+struct Connected {
+    tsih: u16,
+    portal: PortalId,
+    mail: UnboundedSender<Message>,
+}
+
+impl Node {
+    /// A node with nobody there.
+    pub fn new(catalog: Catalog, pool: Pool, statistics: Statistics) -> Self {
+        Self {
+            pool,
+            budget: Budget::new(catalog.settings.memory),
+            clock: Clock::start(),
+            statistics,
+            catalog: RwLock::new(Arc::new(catalog)),
+            connections: Mutex::default(),
+        }
+    }
+
+    /// What there is now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Offers something else from now on.
+    pub fn publish(&self, catalog: Catalog) {
+        self.budget.resize(self.catalog().settings.memory, catalog.settings.memory);
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    fn list(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All logical units, by the rows of the totals; `None` for those that are gone.
+    pub fn disks(&self) -> Vec<Option<Arc<Lun>>> {
+        let mut disks = vec![None; self.statistics.rows()];
+        let catalog = self.catalog();
+        for offer in &catalog.offers {
+            for lun in offer.target.luns().iter() {
+                if let Some(disk) = disks.get_mut(usize::from(lun.row)) {
+                    *disk = Some(Arc::clone(lun));
+                }
+            }
+        }
+        disks
+    }
+
+    /// A connection came. It is known until the entry is dropped.
+    pub fn enter(self: &Arc<Self>, portal: PortalId, mail: UnboundedSender<Message>) -> Entry {
+        let mut connections = self.list();
+        let taken = |tsih: u16| connections.list.iter().any(|other| other.tsih == tsih);
+        // RFC 7143 11.12.6: 0 is reserved.
+        let mut tsih = connections.last_tsih.checked_add(1).unwrap_or(1);
+        while taken(tsih) {
+            tsih = tsih.checked_add(1).unwrap_or(1);
+        }
+        connections.last_tsih = tsih;
+        connections.list.push(Connected { tsih, portal, mail });
+        Entry { node: Arc::clone(self), tsih, counters: self.statistics.open() }
+    }
+
+    /// Asks all initiators to log out.
+    pub fn shut_down(&self) {
+        for connection in &self.list().list {
+            // A connection that has ended needs no message.
+            let _ = connection.mail.send(Message::Shutdown);
+        }
+    }
+
+    /// Asks the initiators to log out that came by portals that are there no longer.
+    pub fn leave_portals(&self, gone: impl Fn(PortalId) -> bool) {
+        for connection in self.list().list.iter().filter(|connection| gone(connection.portal)) {
+            // A connection that has ended needs no message.
+            let _ = connection.mail.send(Message::Shutdown);
+        }
+    }
+
+    /// Connections that there are.
+    pub fn connections(&self) -> usize {
+        self.list().list.len()
+    }
+}
+
+/// A connection that is there.
+#[derive(Debug)]
+pub struct Entry {
+    node: Arc<Node>,
+    tsih: u16,
+    counters: Arc<Counters>,
+}
+
+impl Entry {
+    /// What its session is called.
+    pub const fn tsih(&self) -> u16 {
+        self.tsih
+    }
+
+    /// Where it counts, on the one thread that serves it.
+    #[inline]
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// It has other logical units from now on. What the protocol counted until now, and where it counts from now on.
+    pub fn renew(&mut self, luns: &Luns, counted: &Counted) {
+        self.counters = self.node.statistics.renew(&self.counters, luns.rows(), counted);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.node.statistics.close(&self.counters);
+        self.node.list().list.retain(|connection| connection.tsih != self.tsih);
+    }
+}

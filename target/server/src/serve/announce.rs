@@ -1,0 +1,58 @@
+//! The first screen: what a user copies from.
+
+use std::net::SocketAddr;
+
+use crate::luns::Lun;
+use crate::node::{Catalog, Node, Offer};
+use crate::snmp::Agent;
+use crate::{reach, size};
+
+/// Says what is served, and where.
+pub fn announce(node: &Node, agent: Option<&Agent>) {
+    let catalog = node.catalog();
+    println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
+    for offer in &catalog.offers {
+        for lun in offer.target.luns().iter() {
+            println!("  LUN {:<3} {}", lun.number, describe(lun));
+        }
+        println!("  target  {}", offer.target.name);
+    }
+    for portal in &catalog.portals {
+        println!("  address {}", portal.address);
+    }
+    for portal in &catalog.portals {
+        let listens = |address: &SocketAddr| catalog.portals.iter().any(|other| other.address == *address);
+        for reached in reach::addresses(portal.address).iter().filter(|address| !listens(address)) {
+            println!("  reached {reached}");
+        }
+    }
+    for offer in &catalog.offers {
+        urls(&catalog, offer);
+    }
+    if let Some(agent) = agent {
+        println!("  SNMP    {}", agent.address());
+    }
+    let is_long = |offer: &Offer| ["iqn.", "eui.", "naa."].iter().any(|form| offer.target.name.starts_with(form));
+    if !catalog.offers.iter().all(is_long) {
+        println!("Windows and ESXi take longer names only: give one with -t, as in -t iqn.2026-01.home.nas:disk");
+    }
+    println!("Ctrl-C stops it.");
+}
+
+/// A disk in a line.
+pub fn describe(lun: &Lun) -> String {
+    let facts = lun.backend.facts();
+    let (what, len, block) = (&lun.config.source, size::show(facts.len), lun.block_size());
+    let read_only = if facts.read_only { ", read-only" } else { "" };
+    format!("{what} ({len}, {block}-byte blocks{read_only})")
+}
+
+fn urls(catalog: &Catalog, offer: &Offer) {
+    for portal in catalog.portals.iter().filter(|portal| offer.is_at(portal.id)) {
+        for reached in reach::addresses(portal.address) {
+            for lun in offer.target.luns().iter() {
+                println!("  URL     iscsi://{reached}/{}/{}", offer.target.name, lun.number);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Serving: from the configuration to targets and portals, and stopping.
+
+mod announce;
+mod build;
+mod listen;
+mod reload;
+mod shards;
+mod stop;
+mod watch;
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::cli::Cli;
+use crate::config::{Config, Given};
+use crate::failure::Failure;
+use crate::node::{Node, Portal, PortalId};
+use crate::pool::Pool;
+use crate::snmp::Agent;
+use crate::{life, service};
+use listen::Listener;
+use shards::{Door, Shard};
+
+/// Threads that wait for devices.
+const DISK_THREADS: usize = 8;
+
+/// What serves, apart from the connections.
+struct Service {
+    node: Arc<Node>,
+    /// What holds now.
+    config: Config,
+    portals: Vec<Listening>,
+    next_portal: u32,
+    agent: Option<JoinHandle<()>>,
+    /// The portals are the service manager's.
+    is_given: bool,
+    doors: Arc<[Door]>,
+}
+
+/// A portal that is listened on.
+struct Listening {
+    id: PortalId,
+    config: crate::config::PortalConfig,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// Serves until SIGINT or SIGTERM, then stops in order: initiators are told, everything is flushed.
+///
+/// # Errors
+/// What keeps it from serving; a flush that failed at the end.
+pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<StdListener>>) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| Failure::runtime(format!("cannot start serving: {error}"));
+    let is_given = sockets.is_some();
+    let listeners: Vec<Listener> = match sockets {
+        Some(sockets) => listen::take(sockets, &mut config)?,
+        None => config.portals.iter().map(listen::bind).collect::<Result<_, _>>()?,
+    };
+    let agent = config.snmp.clone().map(Agent::bind).transpose()?;
+    let pid_file = config.pid_file.as_deref().map(life::PidFile::write).transpose()?;
+    let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
+    let node = Arc::new(build::node(&config, &listeners, pool)?);
+    let shards: Vec<_> = (0..config.threads)
+        .map(|number| Shard::start(number, &node))
+        .collect::<std::io::Result<_>>()
+        .map_err(cannot)?;
+    let mut stop = stop::Watch::start().map_err(cannot)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    runtime.block_on(async {
+        let mut reload = signal(SignalKind::hangup()).map_err(cannot)?;
+        let doors: Arc<[_]> = shards.iter().map(Shard::door).collect();
+        let mut serving = Service {
+            node: Arc::clone(&node),
+            portals: Vec::new(),
+            next_portal: 0,
+            agent: None,
+            is_given,
+            doors: Arc::clone(&doors),
+            config,
+        };
+        announce::announce(&serving.node, agent.as_ref());
+        for listener in listeners {
+            serving.listen(listener).map_err(cannot)?;
+        }
+        serving.answer_snmp(agent);
+        let watching = service::watchdog().map(|limit| tokio::spawn(watch::watch(doors, limit, service::alive)));
+        let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
+        service::ready(&format!("serves {}", names.join(", ")));
+        life::detach();
+        let signal = loop {
+            tokio::select! {
+                signal = stop.first() => break signal,
+                _ = reload.recv() => {}
+            }
+            // What has begun is brought to its end, which has a limit.
+            let reload = serving.reload(cli, given);
+            tokio::pin!(reload);
+            tokio::select! {
+                () = &mut reload => {}
+                signal = stop.first() => {
+                    reload.await;
+                    break signal;
+                }
+            }
+        };
+        tracing::info!(signal, "stopping");
+        service::stopping();
+        if let Some(watching) = watching {
+            watching.abort();
+        }
+        serving.stop().await;
+        Ok(())
+    })?;
+    // Its tasks hold the other ends of what the shards wait for.
+    drop(runtime);
+    for shard in shards {
+        shard.end();
+    }
+    tracing::info!(statistics = %node.statistics, "stopped");
+    let flushed = stop::flush(&node);
+    drop(pid_file);
+    flushed
+}
+
+impl Listening {
+    /// As the catalog has it.
+    fn portal(&self) -> Portal {
+        Portal { id: self.id, name: self.config.name.clone(), address: self.address }
+    }
+}
+
+impl Service {
+    /// Takes connections by a portal.
+    fn listen(&mut self, listener: Listener) -> std::io::Result<()> {
+        let Listener { config, address, socket } = listener;
+        let id = PortalId(self.next_portal);
+        self.next_portal += 1;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let accept = listen::accept(socket, id, Arc::clone(&self.doors), Arc::clone(&self.node));
+        self.portals.push(Listening { id, config, address, task: tokio::spawn(accept) });
+        Ok(())
+    }
+
+    fn answer_snmp(&mut self, agent: Option<Agent>) {
+        let node = Arc::clone(&self.node);
+        self.agent = agent.map(|agent| {
+            tokio::spawn(async move {
+                if let Err(error) = agent.serve(node).await {
+                    tracing::error!(%error, "SNMP cannot be answered");
+                }
+            })
+        });
+    }
+
+    /// Has all connections end.
+    async fn stop(self) {
+        for task in self.portals.iter().map(|portal| &portal.task).chain(&self.agent) {
+            task.abort();
+        }
+        stop::stop_connections(&self.node).await;
+    }
+}
