@@ -186,7 +186,7 @@ fn number(text: &str) -> u32 {
 }
 
 fn check_create(create: u64, block_size: u32) -> Result<(), Failure> {
-    if create % u64::from(block_size) == 0 {
+    if create.is_multiple_of(u64::from(block_size)) {
         return Ok(());
     }
     Err(Failure::usage(format!("--create {create} is no multiple of the block size of {block_size} bytes")))
