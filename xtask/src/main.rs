@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod clients;
 mod conformance;
+mod disk;
 mod no_std;
 mod process;
 mod setup;
@@ -34,6 +35,8 @@ enum Task {
     Clients(clients::Args),
     /// Measure what iesp costs, beside tgt and beside the least that is possible
     Bench(bench::BenchArgs),
+    /// Measure how fast files are read, beside fio
+    Disk(disk::DiskArgs),
     /// Link the crates for boards without std
     NoStd,
     /// Run a Linux guest in QEMU as the initiator
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Conformance(args) => conformance::run(&args).map(|()| true),
         Task::Clients(args) => clients::run(&args).map(|()| true),
         Task::Bench(args) => bench::run(&args).map(|()| true),
+        Task::Disk(args) => disk::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
         Task::Vm(task) => vm::run(&task).map(|()| true),
         Task::Ci(args) => ci::run(&args),

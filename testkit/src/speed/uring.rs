@@ -10,11 +10,20 @@ use super::queue::{Buffers, Queue, Request, buffers};
 use crate::device::buffer::Buffer;
 use crate::device::file::FileDevice;
 
+/// Most requests that are handed to the kernel at once while others are with the device. Where completions come several at a
+/// time, all their successors in one call leave the device short of work until that is made: 12 % of the rate of a disk in a
+/// virtual machine, at 32 in flight. One call for each costs CPU time for nothing.
+const GROUP: usize = 4;
+
 /// A ring with its buffers.
 pub struct Uring {
     /// Before the buffers, so that it is dropped first.
     ring: IoUring,
     in_flight: usize,
+    /// Requests that the kernel has not been told of.
+    fresh: usize,
+    /// So many of them are handed over in one call.
+    group: usize,
     buffers: Vec<Buffers>,
     /// The file stays open as long as the ring.
     _device: Arc<FileDevice>,
@@ -28,14 +37,22 @@ impl Uring {
     /// What the kernel says: io_uring may be forbidden, as in many containers.
     pub fn new(device: Arc<FileDevice>, block: usize, depth: usize) -> io::Result<Self> {
         let entries = (depth as u32).next_power_of_two();
-        let mut builder = IoUring::builder();
-        builder.setup_single_issuer();
-        let ring = builder.build(entries).or_else(|_| IoUring::new(entries))?;
+        // Completions are worked on when this thread asks for them, rather than by interrupting it (Linux 6.1).
+        let deferred = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(entries);
+        let ring = deferred.or_else(|_| IoUring::new(entries))?;
         ring.submitter().register_files(&[device.file().as_raw_fd()])?;
         // Where the file cannot be read without waiting, the kernel's own threads do it: better at once than after
         // a try that is in vain (tmpfs).
         let flags = if can_try(&device) { squeue::Flags::empty() } else { squeue::Flags::ASYNC };
-        Ok(Self { ring, in_flight: 0, buffers: buffers(block, depth), _device: device, flags })
+        let buffers = buffers(block, depth);
+        Ok(Self { ring, in_flight: 0, fresh: 0, group: group(depth), buffers, _device: device, flags })
+    }
+
+    /// How many requests go in one call. Where all that were in flight are done at once it was the page cache that served them,
+    /// which nothing keeps busy.
+    fn choose_group(&mut self) {
+        let all = self.ring.completion().len() == self.in_flight;
+        self.group = if all { self.buffers.len() } else { group(self.buffers.len()) };
     }
 
     /// The outcome of a completion: all of the block, or an error.
@@ -52,6 +69,11 @@ impl Uring {
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The usual size of a group, with `depth` requests in flight at most.
+fn group(depth: usize) -> usize {
+    (depth / 8).clamp(1, GROUP)
 }
 
 /// Whether the file takes requests that must not wait.
@@ -77,13 +99,26 @@ impl Queue for Uring {
         // a slot again before its completion, so nobody else touches it.
         unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
         self.in_flight += 1;
-        Ok(())
+        self.fresh += 1;
+        if self.fresh < self.group {
+            return Ok(());
+        }
+        self.fresh = 0;
+        match self.ring.submit() {
+            // What was not taken goes with the next call.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+        self.fresh = 0;
         loop {
             match self.ring.submit_and_wait(1) {
-                Ok(_) => return self.take(done),
+                Ok(_) => {
+                    self.choose_group();
+                    return self.take(done);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -24,9 +24,11 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::loads::{LOADS, Load};
-use self::machine::{Machine, MemoryFolder, full_image};
+pub use self::machine::full_image;
+use self::machine::{Machine, MemoryFolder};
 use self::peers::{Peer, Server};
 use self::sample::{Sample, Times, measure};
+pub use self::summary::Spread;
 use self::summary::{LoadResult, summarise};
 use crate::workspace::build_binary;
 

@@ -155,6 +155,14 @@ pub const REQUIREMENTS: &[Requirement] = &[
         note: None,
     },
     Requirement {
+        probe: Probe::Program("fio"),
+        why: "disk: what files are read by that iesp and testkit are measured beside",
+        apt: &["fio"],
+        dnf: &["fio"],
+        pacman: &["fio"],
+        note: None,
+    },
+    Requirement {
         probe: Probe::Program("tgtd"),
         why: "bench: the peer that iesp is measured beside",
         apt: &["tgt"],
