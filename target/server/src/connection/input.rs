@@ -38,8 +38,21 @@ impl Placing {
         self.buffer
     }
 
+    /// Whether more of its bytes are to come.
+    const fn is_open(&self) -> bool {
+        self.start + self.filled < self.end
+    }
+
     fn rest(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start + self.filled..self.end]
+    }
+}
+
+/// Where the next bytes are received to: the buffer of the task whose unit is being placed, else the inbox.
+pub(super) fn destination<'b>(placing: &'b mut Option<Placing>, inbox: &'b mut Inbox, need: usize) -> &'b mut [u8] {
+    match placing {
+        Some(placing) if placing.is_open() => placing.rest(),
+        _ => inbox.room(need),
     }
 }
 
@@ -47,6 +60,8 @@ impl Driver<'_> {
     /// Does all that can be done at once.
     pub(super) fn advance(&mut self) -> Result<Next, End> {
         let now = self.clock.now();
+        #[cfg(target_os = "linux")]
+        self.pace.round(now);
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
         let next = self.consume(&mut inbox, now);
         // Before the answers leave: what an initiator has seen is counted.
@@ -68,16 +83,19 @@ impl Driver<'_> {
         need: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if let Some(placing) = &mut self.placing
-            && placing.start + placing.filled < placing.end
-        {
-            let mut buffer = ReadBuf::new(placing.rest());
-            ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-            let count = buffer.filled().len();
-            placing.filled += count;
-            return Poll::Ready(Ok(count));
+        let mut buffer = ReadBuf::new(destination(&mut self.placing, &mut self.inbox, need));
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.came(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// So many bytes were received.
+    pub(super) fn came(&mut self, count: usize) {
+        match &mut self.placing {
+            Some(placing) if placing.is_open() => placing.filled += count,
+            _ => self.inbox.came(count),
         }
-        self.inbox.poll_fetch(stream, need, cx)
     }
 
     fn consume(&mut self, inbox: &mut Inbox, now: u64) -> Result<Next, End> {

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod allocation_test;
+#[cfg(target_os = "linux")]
+mod alone;
 mod early;
 mod execute;
 mod input;
@@ -129,6 +131,8 @@ pub struct Driver<'t> {
     logging_out: bool,
     ending: Option<End>,
     deadline: Option<Instant>,
+    #[cfg(target_os = "linux")]
+    pace: alone::Pace,
 }
 
 /// Serves a connection until it ends.
@@ -136,6 +140,8 @@ pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, pee
     let (mail, mailbox) = unbounded_channel();
     let entry = node.enter(portal, mail.clone());
     let Ok(local) = stream.local_addr() else { return };
+    #[cfg(target_os = "linux")]
+    let _served = alone::Served::begin();
     let mut driver = Driver::new(&node, portal, [local, peer], entry, mail, mailbox);
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;
@@ -190,6 +196,8 @@ impl<'t> Driver<'t> {
             logging_out: false,
             ending: None,
             deadline: None,
+            #[cfg(target_os = "linux")]
+            pace: alone::Pace::default(),
         }
     }
 
@@ -235,10 +243,16 @@ impl<'t> Driver<'t> {
             if self.logging_out && self.is_quiet() {
                 return self.log_out(stream).await;
             }
-            if let Next::Wait(need) = next
-                && let Err(end) = self.wait(stream, need, &mut sleep).await
-            {
-                return end;
+            if let Next::Wait(need) = next {
+                #[cfg(target_os = "linux")]
+                match self.wait_alone(stream, need).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(end) => return end,
+                }
+                if let Err(end) = self.wait(stream, need, &mut sleep).await {
+                    return end;
+                }
             }
         }
     }
@@ -280,6 +294,10 @@ impl<'t> Driver<'t> {
 
     async fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        if self.send_alone(stream)? {
             return Ok(());
         }
         // The usual case needs no timer.
@@ -420,6 +438,10 @@ impl<'t> Driver<'t> {
 
     /// Nothing of this connection may touch the disks when its session is gone.
     async fn finish(&mut self, stream: &mut TcpStream, end: &End) {
+        #[cfg(target_os = "linux")]
+        if self.pace.leave(stream).is_err() {
+            return self.guest = None;
+        }
         self.abort_all();
         while self.slots.any_in_flight() {
             let message = poll_fn(|cx| self.next_message(cx).map_or(Poll::Pending, Poll::Ready)).await;

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 /// What one system call may fetch, beside what is there: many small units, or several large ones. Calls and wake-ups cost
@@ -46,18 +46,21 @@ impl Inbox {
         }
     }
 
-    /// Fetches more; `need` bytes are wanted in all. Ready with 0 at the end of the stream.
-    pub fn poll_fetch(&mut self, stream: &mut TcpStream, need: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Where more is received to; `need` bytes are wanted in all.
+    pub fn room(&mut self, need: usize) -> &mut [u8] {
         // A unit that reaches beyond the end of the room is moved to its front: seldom, as the room is mostly emptied first.
         if self.start + need > self.bytes.len() {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let mut buffer = ReadBuf::new(&mut self.bytes[self.end..]);
-        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-        let fetched = buffer.filled().len();
-        self.end += fetched;
-        Poll::Ready(Ok(fetched))
+        &mut self.bytes[self.end..]
+    }
+
+    /// So many bytes were received into that room.
+    #[inline]
+    pub fn came(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.bytes.len());
     }
 }
 
@@ -89,16 +92,31 @@ impl Outgoing {
         self.bytes.len() - self.len
     }
 
+    /// What was not sent yet.
+    #[inline]
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..self.len]
+    }
+
+    /// So many bytes of that were sent.
+    #[inline]
+    pub fn sent(&mut self, count: usize) {
+        self.sent += count;
+        debug_assert!(self.sent <= self.len);
+        if self.sent == self.len {
+            (self.len, self.sent) = (0, 0);
+        }
+    }
+
     /// Sends all of it.
     pub fn poll_send(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.len {
-            let count = ready!(Pin::new(&mut *stream).poll_write(cx, &self.bytes[self.sent..self.len]))?;
+        while !self.is_empty() {
+            let count = ready!(Pin::new(&mut *stream).poll_write(cx, self.unsent()))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += count;
+            self.sent(count);
         }
-        (self.len, self.sent) = (0, 0);
         Poll::Ready(Ok(()))
     }
 }
