@@ -102,7 +102,7 @@ fn a_quick_peer_that_stops_reading_holds_nobody_up() {
 /// At a stop the initiator is told, and the program ends in order.
 #[test]
 fn a_quick_session_does_not_delay_a_stop() {
-    let server = one_thread();
+    let mut server = one_thread();
     let mut client = Client::login(server.address());
     quick(&mut client);
     let start = Instant::now();
