@@ -158,9 +158,8 @@ impl Driver<'_> {
 
     /// Whether something else than bytes could bring this connection on.
     fn depends_on_others(&self) -> bool {
-        let waits = || {
-            self.slots.any_in_flight() || !self.blocked.is_empty() || !self.dormant.is_empty() || self.logging_out
-        };
+        let waits =
+            || self.slots.any_in_flight() || !self.blocked.is_empty() || !self.dormant.is_empty() || self.logging_out;
         !self.mailbox.is_empty() || !self.deferred.is_empty() || !self.slots.is_empty() && waits()
     }
 }
