@@ -40,7 +40,7 @@ pub struct Cli {
     pub backend: BackendKind,
 
     /// What to serve: the path of a disk image or a block device (with `-b ram`: a size, as in 1G;
-    /// with `-b nbd`: HOST:PORT, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH). Given several times, it makes LUN
+    /// with `-b nbd`: HOST:PORT, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH; nbds:// by TLS). Given several times, it makes LUN
     /// 0, 1, 2 and so on.
     #[arg(short = 'd', long = "device", value_name = "X", action = ArgAction::Append)]
     pub devices: Vec<String>,
@@ -119,6 +119,24 @@ pub struct Cli {
     /// after 30.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub nbd_reconnect: u16,
+
+    /// For nbds:// and nbds+unix://, which is NBD by TLS: file with the CAs' certificates (PEM) of which one has to have signed
+    /// the server's. [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub nbd_ca: Option<PathBuf>,
+
+    /// File with the certificate (PEM, with its chain) by which iesp proves itself to an NBD server; with --nbd-key.
+    #[arg(long, value_name = "FILE", requires = "nbd_key")]
+    pub nbd_cert: Option<PathBuf>,
+
+    /// File with the private key (PEM) of --nbd-cert.
+    #[arg(long, value_name = "FILE", requires = "nbd_cert")]
+    pub nbd_key: Option<PathBuf>,
+
+    /// Name or address that an NBD server's certificate has to be for. [default: the host in the URI; for a Unix domain
+    /// socket: localhost]
+    #[arg(long, value_name = "NAME")]
+    pub nbd_server_name: Option<String>,
 
     /// Only initiators that prove this CHAP name may log in; with --chap-secret-file.
     #[arg(long, value_name = "NAME", requires = "chap_secret_file")]

@@ -24,6 +24,7 @@ mod size;
 mod snmp;
 mod statistics;
 mod target;
+mod threads;
 
 use std::process::ExitCode;
 

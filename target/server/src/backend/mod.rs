@@ -5,7 +5,7 @@ mod nbd;
 
 use file::is_zero;
 pub use file::{FileBackend, OpenError, OpenOptions};
-pub use nbd::{Address as NbdAddress, NbdBackend, NbdOptions};
+pub use nbd::{Address as NbdAddress, NbdBackend, NbdOptions, TlsFiles};
 
 use iesp_scsi::IoError;
 
@@ -86,6 +86,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn resize(&self, _wanted: Option<u64>) -> std::io::Result<u64> {
         Ok(self.facts().len)
     }
+
+    /// Nobody will call it any more: what it has running on other threads ends.
+    fn close(&self) {}
 
     /// Bytes that it takes below; `None` where that is not known.
     fn allocated(&self) -> Option<u64> {

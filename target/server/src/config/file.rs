@@ -11,7 +11,7 @@ use super::document::Document;
 use super::section::{Section, Spot};
 use super::{Config, DiskConfig, LUN_MAX, Limits, PortalConfig, Source, TargetConfig, WINDOW_MAX, flags, names};
 use crate::access::{Access, Credentials, Pattern, User};
-use crate::backend::NbdAddress;
+use crate::backend::{NbdAddress, TlsFiles};
 use crate::failure::Failure;
 use crate::target::SESSIONS;
 use crate::{logging, snmp};
@@ -271,6 +271,7 @@ impl Reader<'_> {
         if let (Some(reconnect), false) = (&reconnect, section.has("nbd")) {
             section.report(reconnect.span.clone(), "nbd-reconnect: it goes with `nbd = `");
         }
+        let tls = self.tls(section, nbd.as_ref().is_some_and(|nbd| nbd.value.tls));
         let there: Vec<_> = ["file", "ram", "nbd"].into_iter().filter(|key| section.has(key)).collect();
         match there[..] {
             [] => {
@@ -302,7 +303,29 @@ impl Reader<'_> {
             return Some(Source::Ram(ram.value));
         }
         let reconnect = Duration::from_secs(reconnect.map_or(20, |reconnect| reconnect.value));
-        Some(Source::Nbd { address: nbd?.value, reconnect })
+        Some(Source::Nbd { address: nbd?.value, reconnect, tls })
+    }
+
+    fn tls(&self, section: &Section<'_>, wanted: bool) -> TlsFiles {
+        let path = |key| section.text(key, "the path of a PEM file").map(|file| self.folder.join(file.value));
+        let files = TlsFiles {
+            ca: path("nbd-ca"),
+            certificate: path("nbd-cert"),
+            key: path("nbd-key"),
+            server_name: section.text("nbd-server-name", "a host's name").map(|name| name.value.to_owned()),
+        };
+        let there =
+            ["nbd-ca", "nbd-cert", "nbd-key", "nbd-server-name"].into_iter().find_map(|key| section.key_span(key));
+        match there {
+            Some(span) if !wanted => {
+                section.report(span, "it is for NBD by TLS: write `nbd = \"nbds://HOST:PORT/EXPORT\"`");
+            }
+            Some(span) if files.certificate.is_some() != files.key.is_some() => {
+                section.report(span, "nbd-cert and nbd-key go together");
+            }
+            _ => {}
+        }
+        files
     }
 
     fn access(&self, section: &Section<'_>) -> Access {

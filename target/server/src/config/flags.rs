@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 
 use super::{Config, DiskConfig, LUN_MAX, Limits, PortalConfig, Source, TargetConfig, names};
 use crate::access::{Access, Credentials, User};
-use crate::backend::NbdAddress;
+use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::{BackendKind, Cli};
 use crate::failure::Failure;
 use crate::logging::Trace;
@@ -73,8 +73,19 @@ pub fn cores() -> usize {
 /// What stands on the command line holds, whatever the file says.
 pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), Failure> {
     const CHAP: [&str; 4] = ["chap_user", "chap_secret_file", "mutual_user", "mutual_secret_file"];
-    const DISK: [&str; 7] =
-        ["create", "block_size", "physical_block_size", "read_only", "trim_level", "uuid", "nbd_reconnect"];
+    const DISK: [&str; 11] = [
+        "create",
+        "block_size",
+        "physical_block_size",
+        "read_only",
+        "trim_level",
+        "uuid",
+        "nbd_reconnect",
+        "nbd_ca",
+        "nbd_cert",
+        "nbd_key",
+        "nbd_server_name",
+    ];
     if given.has("devices") {
         only_target(config, "-d")?.disks = disks(cli, false)?;
     } else if given.any(&DISK) {
@@ -156,8 +167,36 @@ fn override_disks(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), F
         if let (true, Source::Nbd { reconnect, .. }) = (given.has("nbd_reconnect"), &mut disk.source) {
             *reconnect = Duration::from_secs(cli.nbd_reconnect.into());
         }
+        if let Source::Nbd { tls, .. } = &mut disk.source {
+            let given = tls_files(cli);
+            tls.ca = given.ca.or(tls.ca.take());
+            tls.certificate = given.certificate.or(tls.certificate.take());
+            tls.key = given.key.or(tls.key.take());
+            tls.server_name = given.server_name.or(tls.server_name.take());
+        }
     }
     Ok(())
+}
+
+fn tls_files(cli: &Cli) -> TlsFiles {
+    TlsFiles {
+        ca: cli.nbd_ca.clone(),
+        certificate: cli.nbd_cert.clone(),
+        key: cli.nbd_key.clone(),
+        server_name: cli.nbd_server_name.clone(),
+    }
+}
+
+/// Who names a CA does not mean to go without TLS.
+pub fn check_tls(config: &Config, given: &Given) -> Result<(), Failure> {
+    let by_tls = |disk: &DiskConfig| matches!(&disk.source, Source::Nbd { address, .. } if address.tls);
+    let options = [("--nbd-ca", "nbd_ca"), ("--nbd-cert", "nbd_cert"), ("--nbd-server-name", "nbd_server_name")];
+    match options.iter().find(|(_, name)| given.has(name)) {
+        Some((option, _)) if !config.disks().any(by_tls) => Err(Failure::usage(format!(
+            "{option} is for NBD by TLS: write the export as nbds://HOST:PORT/EXPORT or nbds+unix:///EXPORT?socket=PATH"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn target_name(cli: &Cli) -> Result<String, Failure> {
@@ -228,7 +267,10 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
         Ok(_) if cli.create.is_some() => {
             Err(Failure::usage("--create makes images: an NBD export is made on its server"))
         }
-        Ok(address) => Ok(Source::Nbd { address, reconnect: Duration::from_secs(cli.nbd_reconnect.into()) }),
+        Ok(address) => {
+            let reconnect = Duration::from_secs(cli.nbd_reconnect.into());
+            Ok(Source::Nbd { address, reconnect, tls: tls_files(cli) })
+        }
         Err(error) => Err(Failure::usage(format!("-d {error}"))),
     };
     let source = |device: &String| match cli.backend {

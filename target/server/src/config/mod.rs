@@ -18,7 +18,7 @@ pub use names::data_folder;
 pub use section::Section;
 
 use crate::access::Access;
-use crate::backend::NbdAddress;
+use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::logging;
@@ -127,6 +127,8 @@ pub enum Source {
         address: NbdAddress,
         /// How long commands wait for a server that is away.
         reconnect: Duration,
+        /// For TLS.
+        tls: TlsFiles,
     },
 }
 
@@ -174,6 +176,7 @@ impl Config {
                 config
             }
         };
+        flags::check_tls(&config, given)?;
         config.check_files()?;
         Ok(config)
     }

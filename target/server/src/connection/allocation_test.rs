@@ -25,6 +25,7 @@ use crate::node::{Catalog, Node, Offer, PortalId, Settings};
 use crate::pool::Pool;
 use crate::statistics::Statistics;
 use crate::target::Target;
+use crate::threads::Homes;
 use initiator::{Answer, INITIATOR, Initiator};
 
 /// Counts on the threads that asked for it.
@@ -92,7 +93,8 @@ fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
         uuid: None,
     };
     let statistics = Statistics::default();
-    let luns = disk::open_all(&[Wanted { target: "test", number: 0, config: &disk }], &statistics).expect("a disk");
+    let luns = disk::open_all(&[Wanted { target: "test", number: 0, config: &disk }], &statistics, &Homes::default())
+        .expect("a disk");
     let target = Arc::new(Target::new("test".into(), Luns::new(luns)));
     let offer = Offer { target, alias: None, access: Access::default(), portals: None };
     let settings = Settings {
@@ -104,7 +106,7 @@ fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
         memory: 64 << 20,
     };
     let catalog = Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings };
-    let node = Arc::new(Node::new(catalog, Pool::start(1).expect("a thread"), statistics));
+    let node = Arc::new(Node::new(catalog, Pool::start(1).expect("a thread"), Homes::default(), statistics));
     let serving = thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -26,11 +26,11 @@ const BRISK: u32 = 32;
 const QUICKLY: u64 = 1;
 
 thread_local! {
-    /// Connections that this thread serves.
+    /// Connections that this thread serves, and backends that live on it.
     static SERVED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A connection that this thread serves, for as long as it does.
+/// A connection that this thread serves, or a backend that lives on it, for as long as it does.
 #[derive(Debug)]
 pub struct Served(());
 

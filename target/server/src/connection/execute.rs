@@ -275,6 +275,9 @@ impl Driver<'_> {
         if let Some(buffer) = slot.data.take() {
             self.buffers.give(buffer);
         }
+        if let Some(fetched) = slot.fetched.take() {
+            self.buffers.give(fetched.buffer);
+        }
         if let Some(workspace) = slot.workspace.take()
             && self.spare.len() < SPARE
         {

@@ -38,6 +38,7 @@ use crate::luns::Luns;
 use crate::messages::Message;
 use crate::node::{Entry, Node, PortalId};
 use crate::target::{Guest, Who};
+pub use alone::Served;
 use early::Early;
 use leaving::Leaving;
 use management::Management;
@@ -141,7 +142,7 @@ pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, pee
     let entry = node.enter(portal, mail.clone());
     let Ok(local) = stream.local_addr() else { return };
     #[cfg(target_os = "linux")]
-    let _served = alone::Served::begin();
+    let _served = Served::begin();
     let mut driver = Driver::new(&node, portal, [local, peer], entry, mail, mailbox);
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;

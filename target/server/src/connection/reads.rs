@@ -3,7 +3,7 @@
 use iesp_iscsi::{Outbox, TaskId};
 use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step};
 
-use super::tasks::{Read, State};
+use super::tasks::{Fetched, Read, State};
 use super::{ANSWER_ROOM, Driver};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
@@ -12,6 +12,9 @@ use crate::pool::Work;
 
 /// Most bytes of one Data-In unit: what is read stays in the cache until it is sent.
 const SEGMENT: usize = 256 << 10;
+
+/// Most bytes that one job reads: what a device or a server brings together is not asked for in turns.
+const FETCH: usize = 4 << 20;
 
 /// What came of trying to send the next piece of a read.
 enum Piece {
@@ -59,13 +62,24 @@ impl Driver<'_> {
             self.reading.pop_front();
             return Piece::Left;
         };
-        let len = self.protocol.data_in_len(id, read.left.min(SEGMENT));
+        let fetched = self.slots[id].fetched.as_ref().map_or(usize::MAX, Fetched::left);
+        let len = self.protocol.data_in_len(id, read.left.min(SEGMENT).min(fetched));
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         // A unit behind others waits for the next round rather than being cut smaller.
         if out.room() < ANSWER_ROOM + len {
             return Piece::NoRoom;
         }
         let Some(room) = out.data_room(self.protocol.digests(), len) else { return Piece::NoRoom };
+        if let Some(fetched) = &mut self.slots[id].fetched {
+            debug_assert!(fetched.left() >= len, "`len` was cut to what is there");
+            fetched.give(room);
+            if fetched.left() == 0
+                && let Some(fetched) = self.slots[id].fetched.take()
+            {
+                self.buffers.give(fetched.buffer);
+            }
+            return self.sent(id, lun, read, len);
+        }
         match lun.backend.read(read.offset, room, Patience::None) {
             Ok(Served::Done(())) => {
                 self.entry.counters().read(lun.number, len);
@@ -73,13 +87,7 @@ impl Driver<'_> {
             }
             Ok(Served::WouldBlock) => {
                 self.reading.pop_front();
-                match self.buffers.take(len) {
-                    Some(buffer) => {
-                        let work = Work::Read { offset: read.offset, len };
-                        self.submit(id, lun, work, buffer, Some((read, len)));
-                    }
-                    None => self.after_read(id, Outcome::Failed(IoError::Other), read.sent),
-                }
+                self.fetch(id, lun, read, len);
                 Piece::Left
             }
             Err(error) => {
@@ -87,6 +95,18 @@ impl Driver<'_> {
                 self.after_read(id, Outcome::Failed(error), read.sent);
                 Piece::Left
             }
+        }
+    }
+
+    /// Has a read's next bytes brought: all that are left, or as many as there is memory for, at least `least`.
+    fn fetch(&mut self, id: TaskId, lun: &Lun, read: Read, least: usize) {
+        let most = read.left.min(FETCH);
+        match self.buffers.take(most).map(|buffer| (buffer, most)).or_else(|| Some((self.buffers.take(least)?, least)))
+        {
+            Some((buffer, len)) => {
+                self.submit(id, lun, Work::Read { offset: read.offset, len }, buffer, Some((read, len)));
+            }
+            None => self.after_read(id, Outcome::Failed(IoError::Other), read.sent),
         }
     }
 
@@ -149,7 +169,7 @@ impl Driver<'_> {
         }
     }
 
-    /// A disk thread has read a piece.
+    /// A job has read `len` bytes: they are sent as there is room.
     pub(super) fn read_served(&mut self, id: TaskId, read: Read, len: usize, outcome: Outcome, buffer: Buffer) {
         self.slots[id].state = State::Collecting;
         if self.slots[id].aborted {
@@ -160,24 +180,9 @@ impl Driver<'_> {
             self.buffers.give(buffer);
             return self.after_read(id, outcome, read.sent);
         }
-        let luns = self.luns_of(self.slots[id].lun);
-        let Some(lun) = luns.get(self.slots[id].lun) else { return };
-        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        match out.data_room(self.protocol.digests(), len) {
-            Some(room) => {
-                room.copy_from_slice(&buffer[..len]);
-                self.buffers.give(buffer);
-                self.slots[id].state = State::Reading(read);
-                // `sent` takes the read off the front of the queue where it is the last piece.
-                self.reading.push_front(id);
-                self.sent(id, lun, read, len);
-            }
-            // It is in the page cache now: read it again when there is room.
-            None => {
-                self.buffers.give(buffer);
-                self.slots[id].state = State::Reading(read);
-                self.reading.push_back(id);
-            }
-        }
+        self.slots[id].state = State::Reading(read);
+        self.slots[id].fetched = Some(Fetched { buffer, at: 0, end: len });
+        self.reading.push_back(id);
+        self.pump_reads();
     }
 }

@@ -63,6 +63,34 @@ pub struct Read {
     pub sent: usize,
 }
 
+/// Bytes that were read ahead of their Data-In units: `at..end` of the buffer are to be sent next.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Where they lie.
+    pub buffer: Buffer,
+    /// The first one that was not sent.
+    pub at: usize,
+    /// Behind the last one.
+    pub end: usize,
+}
+
+impl Fetched {
+    /// How many are left.
+    pub const fn left(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Fills `room` with what is next; false where there is less.
+    pub fn give(&mut self, room: &mut [u8]) -> bool {
+        let Some(bytes) = self.buffer.get(self.at..self.end).and_then(|left| left.get(..room.len())) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.at += room.len();
+        true
+    }
+}
+
 /// A place for a task.
 #[derive(Debug)]
 pub struct Slot {
@@ -82,6 +110,8 @@ pub struct Slot {
     pub data: Option<Buffer>,
     /// Bytes of it that belong to the command.
     pub data_len: usize,
+    /// What was read for it and not sent yet.
+    pub fetched: Option<Fetched>,
     /// Its own workspace, once it has waited between two steps.
     pub workspace: Option<Workspace>,
     /// It was aborted while something could not be stopped: nothing is answered.
@@ -130,6 +160,7 @@ impl Slots {
                 data_in: 0,
                 data: None,
                 data_len: 0,
+                fetched: None,
                 workspace: None,
                 aborted: false,
             })

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::luns::Lun;
 use crate::statistics::Statistics;
 use crate::target::PORTAL_GROUP;
+use crate::threads::Homes;
 
 /// Most bytes that one command moves.
 const MAX_TRANSFER: u32 = 16 << 20;
@@ -35,9 +36,9 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// Which disk, why, and what to do.
-pub fn open_all(wanted: &[Wanted<'_>], statistics: &Statistics) -> Result<Vec<Arc<Lun>>, Failure> {
+pub fn open_all(wanted: &[Wanted<'_>], statistics: &Statistics, homes: &Homes) -> Result<Vec<Arc<Lun>>, Failure> {
     // What is there is opened before what is missing is made.
-    let existing = wanted.iter().map(|wanted| open_existing(wanted.config));
+    let existing = wanted.iter().map(|wanted| open_existing(wanted.config, homes));
     let mut backends: Vec<Option<Arc<dyn Backend>>> = existing.collect::<Result<_, _>>()?;
     let mut made = Made::default();
     for (wanted, backend) in wanted.iter().zip(&mut backends) {
@@ -88,12 +89,13 @@ fn failure(disk: &DiskConfig, error: &dyn std::error::Error) -> Failure {
     }
 }
 
-fn open_existing(disk: &DiskConfig) -> Result<Option<Arc<dyn Backend>>, Failure> {
+fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Backend>>, Failure> {
     let opened = match &disk.source {
-        Source::Nbd { address, reconnect } => {
+        Source::Nbd { address, reconnect, tls } => {
             let OpenOptions { read_only, block_size, unmap, unmap_zeros } = options(disk);
-            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect: *reconnect };
-            let backend = NbdBackend::open(address, &options).map_err(|error| failure(disk, &error))?;
+            let (reconnect, tls) = (*reconnect, tls.clone());
+            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect, tls };
+            let backend = NbdBackend::open(address, &options, homes).map_err(|error| failure(disk, &error))?;
             return Ok(Some(Arc::new(backend)));
         }
         Source::Path(path) => FileBackend::open(path, &options(disk)),

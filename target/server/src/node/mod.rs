@@ -20,12 +20,15 @@ use crate::luns::{Lun, Luns};
 use crate::messages::Message;
 use crate::pool::Pool;
 use crate::statistics::{Counters, Statistics};
+use crate::threads::Homes;
 
 /// The node, for the whole life of the program.
 #[derive(Debug)]
 pub struct Node {
     /// Threads that wait for devices.
     pub pool: Pool,
+    /// Threads that serve connections, where backends may live.
+    pub homes: Homes,
     /// Memory for payloads.
     pub budget: Budget,
     /// The time.
@@ -51,9 +54,10 @@ struct Connected {
 
 impl Node {
     /// A node with nobody there.
-    pub fn new(catalog: Catalog, pool: Pool, statistics: Statistics) -> Self {
+    pub fn new(catalog: Catalog, pool: Pool, homes: Homes, statistics: Statistics) -> Self {
         Self {
             pool,
+            homes,
             budget: Budget::new(catalog.settings.memory),
             clock: Clock::start(),
             statistics,

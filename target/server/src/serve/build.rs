@@ -13,17 +13,18 @@ use crate::node::{Catalog, Node, Offer, Portal, PortalId, Settings};
 use crate::pool::Pool;
 use crate::statistics::Statistics;
 use crate::target::Target;
+use crate::threads::Homes;
 
 /// A node as the configuration wants it; its portals are numbered in their order.
 ///
 /// # Errors
 /// What cannot be served; nothing was changed then.
-pub fn node(config: &Config, listeners: &[Listener], pool: Pool) -> Result<Node, Failure> {
+pub fn node(config: &Config, listeners: &[Listener], pool: Pool, homes: Homes) -> Result<Node, Failure> {
     let statistics = Statistics::default();
     let wanted = config.targets.iter().flat_map(|target| {
         target.disks.iter().map(|(number, config)| Wanted { target: &target.name, number: *number, config })
     });
-    let mut luns = disk::open_all(&wanted.collect::<Vec<_>>(), &statistics)?.into_iter();
+    let mut luns = disk::open_all(&wanted.collect::<Vec<_>>(), &statistics, &homes)?.into_iter();
     let portals: Vec<_> = (0..).map(PortalId).zip(listeners).map(|(id, listener)| portal(id, listener)).collect();
     let offers = config.targets.iter().map(|target| {
         let luns = Luns::new(luns.by_ref().take(target.disks.len()));
@@ -31,7 +32,7 @@ pub fn node(config: &Config, listeners: &[Listener], pool: Pool) -> Result<Node,
     });
     let offers = offers.collect();
     let catalog = Catalog { offers, portals, discovery: config.discovery.clone(), settings: settings(config) };
-    Ok(Node::new(catalog, pool, statistics))
+    Ok(Node::new(catalog, pool, homes, statistics))
 }
 
 /// A portal as the catalog has it.

@@ -89,9 +89,12 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
                 let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
                 match stream {
                     // A shard ends only after this task.
-                    Ok(stream) => {
-                        drop(shards[turn % shards.len()].send(Mail::Connection(Arrival { stream, portal, peer })))
-                    }
+                    Ok(stream) => drop(shards[turn % shards.len()].send(Mail::Connection(Arrival {
+                        stream,
+                        portal,
+                        peer,
+                        node: Arc::clone(&node),
+                    }))),
                     Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
                 }
                 turn += 1;

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::node::{Node, Portal, PortalId};
 use crate::pool::Pool;
 use crate::snmp::Agent;
+use crate::threads::Homes;
 use crate::{life, service};
 use listen::Listener;
 use shards::{Door, Shard};
@@ -63,16 +64,15 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     let agent = config.snmp.clone().map(Agent::bind).transpose()?;
     let pid_file = config.pid_file.as_deref().map(life::PidFile::write).transpose()?;
     let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
-    let node = Arc::new(build::node(&config, &listeners, pool)?);
-    let shards: Vec<_> = (0..config.threads)
-        .map(|number| Shard::start(number, &node))
-        .collect::<std::io::Result<_>>()
-        .map_err(cannot)?;
+    // Before the disks are opened: those that wait for the network live there.
+    let mut shards: Vec<_> = (0..config.threads).map(Shard::start).collect::<std::io::Result<_>>().map_err(cannot)?;
+    let homes = Homes::new(shards.iter().map(Shard::home).collect());
+    let node = Arc::new(build::node(&config, &listeners, pool, homes)?);
     let mut stop = stop::Watch::start().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
         let mut reload = signal(SignalKind::hangup()).map_err(cannot)?;
-        let doors: Arc<[_]> = shards.iter().map(Shard::door).collect();
+        let doors: Arc<[_]> = shards.iter().filter_map(Shard::door).collect();
         let mut serving = Service {
             node: Arc::clone(&node),
             portals: Vec::new(),
@@ -117,11 +117,11 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     })?;
     // Its tasks hold the other ends of what the shards wait for.
     drop(runtime);
-    for shard in shards {
-        shard.end();
-    }
-    tracing::info!(statistics = %node.statistics, "stopped");
+    shards.iter_mut().for_each(Shard::quieten);
     let flushed = stop::flush(&node);
+    stop::close(&node);
+    shards.into_iter().for_each(Shard::end);
+    tracing::info!(statistics = %node.statistics, "stopped");
     drop(pid_file);
     flushed
 }

@@ -1,19 +1,22 @@
 //! Threads that serve connections.
 
 use std::net::{SocketAddr, TcpStream as StdStream};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
+use tokio::time::timeout;
 
-use crate::connection;
+use crate::connection::{self, Served};
 use crate::node::{Node, PortalId};
+use crate::threads::Resident;
 
 /// A connection that came.
-#[derive(Debug)]
 pub struct Arrival {
     /// The connection.
     pub stream: StdStream,
@@ -21,6 +24,8 @@ pub struct Arrival {
     pub portal: PortalId,
     /// From where.
     pub peer: SocketAddr,
+    /// To whom.
+    pub node: Arc<Node>,
 }
 
 /// What a shard is sent.
@@ -34,9 +39,16 @@ pub enum Mail {
 /// A shard's door.
 pub type Door = UnboundedSender<Mail>;
 
-/// A thread with its own runtime: its connections never leave it.
+/// How long residents have to end when they were closed.
+const RESIDENTS: Duration = Duration::from_secs(3);
+
+/// A thread with its own runtime: its connections never leave it, nor do the backends that live there.
 pub struct Shard {
-    door: Door,
+    /// `None`: no more.
+    door: Option<Door>,
+    home: UnboundedSender<Resident>,
+    /// Its connections have ended.
+    quiet: mpsc::Receiver<()>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -45,40 +57,98 @@ impl Shard {
     ///
     /// # Errors
     /// Where the system starts no more threads.
-    pub fn start(number: usize, node: &Arc<Node>) -> std::io::Result<Self> {
-        let (door, mut came) = unbounded_channel::<Mail>();
+    pub fn start(number: usize) -> std::io::Result<Self> {
+        let (door, came) = unbounded_channel::<Mail>();
+        let (home, moving) = unbounded_channel::<Resident>();
+        let (done, quiet) = mpsc::channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let node = Arc::clone(node);
         let thread = thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
-            runtime.block_on(async {
-                while let Some(mail) = came.recv().await {
-                    let Arrival { stream, portal, peer } = match mail {
-                        Mail::Connection(arrival) => arrival,
-                        Mail::Ping(answer) => {
-                            // Whoever asked may have given up.
-                            let _ = answer.send(());
-                            continue;
-                        }
-                    };
-                    match TcpStream::from_std(stream) {
-                        Ok(stream) => drop(tokio::spawn(connection::serve(Arc::clone(&node), stream, portal, peer))),
-                        Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
-                    }
-                }
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, async {
+                let residents = spawn_local(house(moving));
+                serve(came).await;
+                // Nobody waits for it where the program could not start.
+                let _ = done.send(());
+                // One that panicked has said so.
+                let _ = residents.await;
             });
+            drop(tasks);
+            // A resolver that hangs must not hold the program up.
+            runtime.shutdown_background();
         })?;
-        Ok(Self { door, thread })
+        Ok(Self { door: Some(door), home, quiet, thread })
     }
 
     /// Where mail is handed in.
-    pub fn door(&self) -> Door {
+    pub fn door(&self) -> Option<Door> {
         self.door.clone()
     }
 
-    /// Ends it, when nobody else can hand anything in.
+    /// Where residents move in.
+    pub fn home(&self) -> WeakUnboundedSender<Resident> {
+        self.home.downgrade()
+    }
+
+    /// Ends its connections, when nobody else can hand anything in: from then on they touch no disk.
+    pub fn quieten(&mut self) {
+        self.door = None;
+        // A thread that panicked has said so.
+        let _ = self.quiet.recv();
+    }
+
+    /// Ends it, when its residents were closed.
     pub fn end(self) {
-        drop(self.door);
+        drop((self.door, self.home));
         // A thread that panicked has said so.
         let _ = self.thread.join();
+    }
+}
+
+/// Serves connections until no more come; then those that are left end.
+async fn serve(mut came: UnboundedReceiver<Mail>) {
+    let mut connections: Vec<AbortHandle> = Vec::new();
+    while let Some(mail) = came.recv().await {
+        let Arrival { stream, portal, peer, node } = match mail {
+            Mail::Connection(arrival) => arrival,
+            Mail::Ping(answer) => {
+                // Whoever asked may have given up.
+                let _ = answer.send(());
+                continue;
+            }
+        };
+        connections.retain(|connection| !connection.is_finished());
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let serving = tokio::spawn(connection::serve(node, stream, portal, peer));
+                connections.push(serving.abort_handle());
+            }
+            Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
+        }
+    }
+    connections.iter().for_each(AbortHandle::abort);
+    while connections.iter().any(|connection| !connection.is_finished()) {
+        yield_now().await;
+    }
+}
+
+/// Houses residents, until no more come and the last one has ended, or takes too long.
+async fn house(mut moving: UnboundedReceiver<Resident>) {
+    let mut residents = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = residents.join_next() => {}
+            resident = moving.recv() => match resident {
+                Some(resident) => drop(residents.spawn_local(async move {
+                    // No connection may wait as if it were alone here.
+                    let _served = Served::begin();
+                    resident().await;
+                })),
+                None => break,
+            },
+        }
+    }
+    let all = async { while residents.join_next().await.is_some() {} };
+    if timeout(RESIDENTS, all).await.is_err() {
+        tracing::warn!("a disk's connection does not end");
     }
 }

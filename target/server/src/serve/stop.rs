@@ -62,6 +62,13 @@ pub async fn stop_connections(node: &Node) {
     }
 }
 
+/// No disk is used any more.
+pub fn close(node: &Node) {
+    for offer in &node.catalog().offers {
+        offer.target.luns().iter().for_each(|lun| lun.backend.close());
+    }
+}
+
 /// Flushes everything.
 ///
 /// # Errors

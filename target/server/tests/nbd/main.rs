@@ -8,3 +8,4 @@ mod command_line;
 mod hostile;
 mod servers;
 mod service;
+mod tls;

@@ -80,8 +80,7 @@ impl Server {
 
     /// nbd-server on a free port, with these lines about its export.
     pub fn nbd_server(folder: &Path, image: &str, lines: &str) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let (config, port) = (folder.join("nbd-server.conf"), free.port());
+        let (config, port) = (folder.join("nbd-server.conf"), free_port());
         let text = format!("[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n[disk]\nexportname = {image}\n{lines}\n");
         std::fs::write(&config, text).expect("a configuration");
         let all = ["-p", &folder.join("nbd-server.pid").display().to_string(), "-C", &config.display().to_string()]
@@ -120,15 +119,30 @@ impl Server {
         match &self.socket {
             Some(socket) => UnixStream::connect(socket).is_ok(),
             None => {
-                let address = self.url.trim_start_matches("nbd://").split('/').next().expect("an address");
+                let rest = self.url.split_once("://").expect("a URI").1;
+                let address = rest.split('/').next().expect("an address");
                 std::net::TcpStream::connect(address).is_ok()
             }
         }
     }
 
     /// SIGKILL, for all its processes.
+    ///
+    /// # Panics
+    /// It had ended before: nobody but this may end it.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
+        if self.pid_file.is_none()
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            let text = format!("{} ended by itself ({status}): {}", self.program, self.errors());
+            if std::thread::panicking() {
+                eprintln!("{text}")
+            } else {
+                panic!("{text}")
+            }
+            return;
+        }
         let own = self.pid_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
         let group = own.or_else(|| i32::try_from(child.id()).ok()).and_then(Pid::from_raw).expect("a process id");
         // It may have ended by itself.
@@ -152,6 +166,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 /// Any: these tests leave nothing in the state folder.

@@ -1,4 +1,4 @@
-//! Where an export is: `host:port`, or an NBD URI (doc/uri.md of the NBD project).
+//! Where an export is: `host:port`, or an NBD URI (doc/uri.md of the NBD project); the URIs that begin with `nbds` are for TLS.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub enum Endpoint {
 pub struct Address {
     /// The server.
     pub endpoint: Endpoint,
+    /// By TLS, or not at all.
+    pub tls: bool,
     /// The export's name; empty for the server's default one.
     pub export: String,
 }
@@ -38,18 +40,17 @@ impl Address {
         ["nbd://", "nbds://", "nbd+unix://", "nbds+unix://"].iter().any(|scheme| text.starts_with(scheme))
     }
 
-    /// Of `host`, `host:port`, `nbd://host:port/export` or `nbd+unix:///export?socket=PATH`.
+    /// Of `host`, `host:port`, `nbd://host:port/export` or `nbd+unix:///export?socket=PATH`, with `nbds` for TLS.
     ///
     /// # Errors
     /// What is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with("nbds://") || text.starts_with("nbds+unix://") {
-            return Err(format!("{text}: NBD with TLS is not supported: use nbd:// through a tunnel"));
+        let tls = text.starts_with("nbds");
+        if let Some(rest) = ["nbd+unix://", "nbds+unix://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            return Self::unix(text, rest, tls);
         }
-        if let Some(rest) = text.strip_prefix("nbd+unix://") {
-            return Self::unix(text, rest);
-        }
-        let (authority, path) = match text.strip_prefix("nbd://") {
+        let uri = ["nbd://", "nbds://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let (authority, path) = match uri {
             Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
             None if text.contains('/') => {
                 return Err(format!(
@@ -63,11 +64,12 @@ impl Address {
         }
         let (host, port) = host_and_port(authority)
             .ok_or_else(|| format!("{text}: write the server as HOST:PORT, as in 192.168.1.10:10809 or [::1]:10809"))?;
-        Ok(Self { endpoint: Endpoint::Tcp(host, port), export: name(text, path)? })
+        Ok(Self { endpoint: Endpoint::Tcp(host, port), tls: tls && uri.is_some(), export: name(text, path)? })
     }
 
-    fn unix(text: &str, rest: &str) -> Result<Self, String> {
-        let wrong = || format!("{text}: write nbd+unix:///EXPORT?socket=PATH");
+    fn unix(text: &str, rest: &str, tls: bool) -> Result<Self, String> {
+        let scheme = if tls { "nbds+unix" } else { "nbd+unix" };
+        let wrong = || format!("{text}: write {scheme}:///EXPORT?socket=PATH");
         let (path, query) = rest.split_once('?').ok_or_else(wrong)?;
         let socket = query
             .strip_prefix("socket=")
@@ -75,7 +77,7 @@ impl Address {
             .ok_or_else(wrong)?;
         let socket = percent_decode_str(socket).decode_utf8().map_err(|_| wrong())?;
         let export = path.strip_prefix('/').ok_or_else(wrong)?;
-        Ok(Self { endpoint: Endpoint::Unix(PathBuf::from(&*socket)), export: name(text, export)? })
+        Ok(Self { endpoint: Endpoint::Unix(PathBuf::from(&*socket)), tls, export: name(text, export)? })
     }
 
     /// A name for a file that belongs to this export.
@@ -108,12 +110,13 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let export = utf8_percent_encode(&self.export, PLAIN);
+        let scheme = if self.tls { "nbds" } else { "nbd" };
         match &self.endpoint {
-            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "nbd://[{host}]:{port}/{export}"),
-            Endpoint::Tcp(host, port) => write!(f, "nbd://{host}:{port}/{export}"),
+            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}/{export}"),
+            Endpoint::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}/{export}"),
             Endpoint::Unix(path) => {
                 let path = path.to_string_lossy();
-                write!(f, "nbd+unix:///{export}?socket={}", utf8_percent_encode(&path, PLAIN))
+                write!(f, "{scheme}+unix:///{export}?socket={}", utf8_percent_encode(&path, PLAIN))
             }
         }
     }
@@ -127,6 +130,7 @@ mod tests {
     fn what_people_write() {
         let tcp = |host: &str, port, export: &str| Address {
             endpoint: Endpoint::Tcp(host.into(), port),
+            tls: false,
             export: export.into(),
         };
         for (text, address) in [
@@ -137,12 +141,17 @@ mod tests {
             ("nbd://box:1/", tcp("box", 1, "")),
             ("nbd://[::1]//disk", tcp("::1", 10809, "/disk")),
             ("nbd://box/hello%20world", tcp("box", 10809, "hello world")),
+            ("nbds:99", tcp("nbds", 99, "")),
+            ("nbds://box/x", Address { tls: true, ..tcp("box", 10809, "x") }),
         ] {
             assert_eq!(Address::parse(text), Ok(address.clone()), "{text}");
             assert_eq!(Address::parse(&address.to_string()), Ok(address), "{text}");
         }
-        let unix = Address { endpoint: Endpoint::Unix("/tmp/a b".into()), export: "x".into() };
+        let unix = Address { endpoint: Endpoint::Unix("/tmp/a b".into()), tls: false, export: "x".into() };
         assert_eq!(Address::parse("nbd+unix:///x?socket=/tmp/a%20b"), Ok(unix.clone()));
+        assert_eq!(Address::parse(&unix.to_string()), Ok(unix.clone()));
+        let unix = Address { tls: true, ..unix };
+        assert_eq!(Address::parse("nbds+unix:///x?socket=/tmp/a%20b"), Ok(unix.clone()));
         assert_eq!(Address::parse(&unix.to_string()), Ok(unix));
     }
 
@@ -159,7 +168,8 @@ mod tests {
             "nbd:///x",
             "nbd://u@box/",
             "nbd://box/x?a=b",
-            "nbds://box/x",
+            "nbds://",
+            "nbds+unix:///x",
             "nbd+unix:///x",
             "nbd+unix:///x?socket=",
             "nbd+unix://box?socket=/s",

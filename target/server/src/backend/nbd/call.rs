@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use iesp_scsi::IoError;
+use iesp_scsi::{IoError, Outcome};
 use tokio::sync::oneshot;
 
 use super::protocol::{Command, Request, errors};
 use crate::buffers::Buffer;
+use crate::pool::Job;
 
 /// Most pieces of a reply that may lie apart from each other while it comes.
 const PIECES: usize = 1024;
@@ -28,7 +29,29 @@ pub struct Call {
     pub losses: u32,
     /// What of the reply has come.
     pub progress: Progress,
-    done: oneshot::Sender<Answer>,
+    done: Done,
+}
+
+/// Who is told what became of a call.
+#[derive(Debug)]
+enum Done {
+    /// A part of some work waits for it.
+    Part(oneshot::Sender<Answer>),
+    /// It is all that a job asks for.
+    Whole(Job),
+}
+
+impl Done {
+    fn tell(self, answer: Answer) {
+        match self {
+            // Who no longer waits needs no answer.
+            Self::Part(waiting) => drop(waiting.send(answer)),
+            Self::Whole(job) => {
+                let outcome = answer.result.map_or_else(Outcome::Failed, |_| Outcome::Done);
+                Job { buffer: answer.buffer, ..job }.finish(outcome);
+            }
+        }
+    }
 }
 
 /// What became of a call.
@@ -82,10 +105,20 @@ impl Call {
     /// A request, and where its answer will come. READ and WRITE have `request.len` bytes of the buffer from `at` on.
     pub fn new(request: Request, buffer: Buffer, at: usize, keep: bool) -> (Self, oneshot::Receiver<Answer>) {
         let (done, answer) = oneshot::channel();
+        (Self::of(request, buffer, at, keep, Done::Part(done)), answer)
+    }
+
+    /// The one request that a job needs; its buffer is the job's.
+    pub fn whole(request: Request, mut job: Job, at: usize, keep: bool) -> Self {
+        let buffer = std::mem::take(&mut job.buffer);
+        Self::of(request, buffer, at, keep, Done::Whole(job))
+    }
+
+    fn of(request: Request, buffer: Buffer, at: usize, keep: bool, done: Done) -> Self {
         let call =
             Self { request, buffer, at, keep, born: Instant::now(), losses: 0, progress: Progress::default(), done };
         debug_assert!(call.payload_len() == 0 || call.payload().len() == call.payload_len());
-        (call, answer)
+        call
     }
 
     /// Bytes that go with it or come back.
@@ -114,7 +147,10 @@ impl Call {
 
     /// Whether somebody waits for it.
     pub fn is_wanted(&self) -> bool {
-        !self.done.is_closed()
+        match &self.done {
+            Done::Part(waiting) => !waiting.is_closed(),
+            Done::Whole(_) => true,
+        }
     }
 
     /// Whether all of a reply without error has come.
@@ -132,13 +168,12 @@ impl Call {
             Some(error) => Err(failure(error)),
             None => Ok(self.progress.extent),
         };
-        // Who no longer waits needs no answer.
-        let _ = self.done.send(Answer { result, buffer: self.buffer });
+        self.done.tell(Answer { result, buffer: self.buffer });
     }
 
     /// There will be no answer of the server's.
     pub fn fail(self, error: IoError) {
-        let _ = self.done.send(Answer { result: Err(error), buffer: self.buffer });
+        self.done.tell(Answer { result: Err(error), buffer: self.buffer });
     }
 }
 

@@ -18,6 +18,7 @@ use super::journal::{Journal, Kept};
 use super::lane::Lane;
 use super::link::{LinkEnd, Stream, drive};
 use super::protocol::Request;
+use super::tls::Tls;
 use crate::buffers::Buffer;
 
 /// How long one attempt to connect may take.
@@ -29,6 +30,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// How long a server may owe an answer and say nothing at all.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// So many calls go over one connection before another one is taken.
+const TOGETHER: usize = 16;
+
 /// Writes of the journal that are repeated at the same time.
 const REPLAY: usize = 64;
 
@@ -39,12 +43,15 @@ const STOP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Client {
     address: Address,
+    tls: Option<Tls>,
     /// As it was met at first.
     pub export: Export,
     /// How long calls wait for a server that is away.
     limit: Duration,
     /// The connections that take calls; none while there is no server, or the journal is being written again.
     lanes: RefCell<Vec<Rc<RefCell<Lane>>>>,
+    /// The one that the last call went to.
+    turn: Cell<usize>,
     /// Calls that wait for a server.
     waiting: RefCell<VecDeque<Call>>,
     /// The server is away for longer than the limit: calls fail at once.
@@ -56,12 +63,14 @@ pub struct Client {
 
 impl Client {
     /// A client of what was met there; [`Self::run`] serves its calls.
-    pub fn new(address: Address, export: Export, limit: Duration) -> Self {
+    pub fn new(address: Address, tls: Option<Tls>, export: Export, limit: Duration) -> Self {
         Self {
             address,
+            tls,
             export,
             limit,
             lanes: RefCell::default(),
+            turn: Cell::new(0),
             waiting: RefCell::default(),
             away: Cell::new(false),
             restart: Notify::new(),
@@ -76,13 +85,18 @@ impl Client {
         answer.await.unwrap_or_else(|_| Answer { result: Err(IoError::NotReady), buffer: Buffer::default() })
     }
 
-    fn dispatch(&self, call: Call) {
+    /// Sends a call, or keeps it until it can be sent.
+    pub fn dispatch(&self, call: Call) {
         if self.away.get() {
             return call.fail(IoError::NotReady);
         }
         let lanes = self.lanes.borrow();
-        match lanes.iter().min_by_key(|lane| lane.borrow().load()) {
-            Some(lane) => lane.borrow_mut().push(call),
+        let loads = lanes.iter().map(|lane| lane.borrow().load());
+        match next_lane(loads, self.turn.get()) {
+            Some(turn) => {
+                self.turn.set(turn);
+                lanes[turn].borrow_mut().push(call);
+            }
             None => self.waiting.borrow_mut().push_back(call),
         }
     }
@@ -229,20 +243,21 @@ impl Client {
 
     /// Tries until there is a server again. Past the limit all calls fail until then.
     async fn reconnect(&self, lost: Instant, mut pause: Duration) -> Vec<Box<dyn Stream>> {
-        let mut told = false;
+        let mut told = None;
         loop {
             let left = if self.away.get() { ATTEMPT } else { self.limit.saturating_sub(lost.elapsed()) };
-            match timeout(ATTEMPT.min(left.max(PAUSES.0)), connect(&self.address))
-                .await
-                .unwrap_or(Err(ConnectError::Silent))
-            {
+            let attempt = timeout(ATTEMPT.min(left.max(PAUSES.0)), connect(&self.address, self.tls.as_ref()));
+            let error = match attempt.await.unwrap_or(Err(ConnectError::Silent)) {
                 Ok((streams, export)) if self.export.is_served_by(&export) => return streams,
-                Ok(_) if !told => {
-                    told = true;
-                    tracing::error!(export = %self.address, reason = %ConnectError::Changed, "not connected");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!(export = %self.address, reason = %error, "not connected"),
+                Ok(_) => ConnectError::Changed,
+                Err(error) => error,
+            };
+            // Once for each reason: that it cannot be reached is what it means to be away.
+            let reason = error.to_string();
+            let expected = matches!(error, ConnectError::Unreachable(_) | ConnectError::Silent);
+            if !expected && told.as_ref() != Some(&reason) {
+                tracing::error!(export = %self.address, reason, "not connected");
+                told = Some(reason);
             }
             if !self.away.get() && lost.elapsed() >= self.limit {
                 tracing::error!(export = %self.address, "the NBD server stays away: commands fail");
@@ -271,10 +286,46 @@ impl Client {
     }
 }
 
+/// The lane for the next call: the one that the last call went to, as requests that go together cost less; when it has enough,
+/// or had nothing to do, another one, so that none is left idle.
+fn next_lane(loads: impl ExactSizeIterator<Item = usize> + Clone, last: usize) -> Option<usize> {
+    let count = loads.len();
+    match loads.clone().nth(last) {
+        Some(1..TOGETHER) => Some(last),
+        // The first one behind the last among the least loaded.
+        _ => (0..count).map(|step| (last + 1 + step) % count).min_by_key(|lane| loads.clone().nth(*lane)),
+    }
+}
+
 async fn next_end(links: &mut JoinSet<LinkEnd>) -> LinkEnd {
     match links.join_next().await {
         Some(Ok(end)) => end,
         // A link that panicked has said so.
         Some(Err(_)) | None => LinkEnd::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_go_together_and_no_connection_is_idle() {
+        let next = |loads: &[usize], last| next_lane(loads.iter().copied(), last);
+        assert_eq!(next(&[], 0), None);
+        assert_eq!(next(&[3], 7), Some(0), "there were more");
+        assert_eq!((next(&[1, 0, 0], 0), next(&[15, 0, 0], 0)), (Some(0), Some(0)));
+        assert_eq!((next(&[16, 0, 0], 0), next(&[16, 2, 1], 0)), (Some(1), Some(2)));
+        let mut last = 0;
+        for turn in [1, 2, 0, 1] {
+            last = next(&[0; 3], last).expect("a lane");
+            assert_eq!(last, turn, "one call at a time goes round");
+        }
+        let (mut loads, mut last) = ([0; 4], 0);
+        for _ in 0..64 {
+            last = next(&loads, last).expect("a lane");
+            loads[last] += 1;
+        }
+        assert_eq!(loads, [16; 4]);
     }
 }

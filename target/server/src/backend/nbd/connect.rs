@@ -8,8 +8,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::address::{Address, Endpoint};
-use super::handshake::{Export, HandshakeError, negotiate};
+use super::handshake::{Export, HandshakeError, ask_for_tls, greet, negotiate};
 use super::link::Stream;
+use super::tls::{Tls, TlsError};
 
 /// Connections to a server that allows several.
 const CONNECTIONS: usize = 4;
@@ -29,6 +30,9 @@ pub enum ConnectError {
     /// What listens there serves no such export.
     #[error("the NBD server cannot be used: {0}")]
     Handshake(#[from] HandshakeError),
+    /// TLS does not come about.
+    #[error("no TLS with the NBD server: {0}")]
+    Tls(#[from] TlsError),
     /// It took too long.
     #[error("the NBD server does not answer")]
     Silent,
@@ -43,11 +47,11 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`].
-pub async fn connect(address: &Address) -> Result<(Vec<Box<dyn Stream>>, Export), ConnectError> {
-    let (first, export) = connect_once(address).await?;
+pub async fn connect(address: &Address, tls: Option<&Tls>) -> Result<(Vec<Box<dyn Stream>>, Export), ConnectError> {
+    let (first, export) = connect_once(address, tls).await?;
     let mut streams = vec![first];
     while export.multi_conn() && streams.len() < CONNECTIONS {
-        match timeout(ANOTHER, connect_once(address)).await {
+        match timeout(ANOTHER, connect_once(address, tls)).await {
             Ok(Ok((stream, other))) if other == export => streams.push(stream),
             // It serves so many and no more, say.
             _ => break,
@@ -56,10 +60,23 @@ pub async fn connect(address: &Address) -> Result<(Vec<Box<dyn Stream>>, Export)
     Ok((streams, export))
 }
 
-async fn connect_once(address: &Address) -> Result<(Box<dyn Stream>, Export), ConnectError> {
+async fn connect_once(address: &Address, tls: Option<&Tls>) -> Result<(Box<dyn Stream>, Export), ConnectError> {
     let mut stream = open(&address.endpoint).await.map_err(ConnectError::Unreachable)?;
-    let export = negotiate(&mut stream, &address.export).await?;
-    Ok((stream, export))
+    let greeting = greet(&mut stream).await?;
+    let Some(tls) = tls else {
+        let export = negotiate(&mut stream, greeting, &address.export).await?;
+        return Ok((stream, export));
+    };
+    ask_for_tls(&mut stream).await?;
+    let mut stream = tls.begin(stream).await?;
+    match negotiate(&mut stream, greeting, &address.export).await {
+        Ok(export) => Ok((stream, export)),
+        // With TLS 1.3 a server refuses a client's certificate when the client has said all that it has to.
+        Err(HandshakeError::Io(error)) => {
+            Err(tls.refusal(&error).map_or(HandshakeError::Io(error).into(), ConnectError::Tls))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {

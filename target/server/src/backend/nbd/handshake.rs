@@ -1,4 +1,5 @@
-//! The handshake (NBD, "Fixed newstyle negotiation"): from a fresh socket to an export that takes requests.
+//! The handshake (NBD, "Fixed newstyle negotiation"): from a fresh socket to an export that takes requests. [`greet`], then
+//! [`ask_for_tls`] where that is wanted, then [`negotiate`].
 
 use std::io;
 
@@ -129,21 +130,29 @@ pub enum HandshakeError {
     #[error("it has no such export: `nbdinfo --list` shows those that it has")]
     UnknownExport,
     /// TLS first.
-    #[error("it serves by TLS only, which is not supported")]
+    #[error("it serves by TLS only: write nbds:// (or nbds+unix://), and name its CA with --nbd-ca")]
     TlsRequired,
+    /// TLS was asked for.
+    #[error(
+        "it serves without TLS: turn TLS on there (nbdkit --tls=require), or write nbd:// (nbd+unix://) to go without"
+    )]
+    NoTls,
     /// Another refusal.
     #[error("it refuses (reply {0:#x})")]
     Refused(u32),
 }
 
-/// Negotiates over a fresh connection.
+/// What both sides can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Greeting {
+    client: u16,
+}
+
+/// The first words over a fresh connection.
 ///
 /// # Errors
 /// [`HandshakeError`]; the connection is of no use then.
-pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    name: &str,
-) -> Result<Export, HandshakeError> {
+pub async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Greeting, HandshakeError> {
     if stream.read_u64().await? != MAGIC {
         return Err(HandshakeError::Violation("another magic number"));
     }
@@ -156,6 +165,30 @@ pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let client = server & (FIXED_NEWSTYLE | NO_ZEROES);
     stream.write_all(&u32::from(client).to_be_bytes()).await?;
+    Ok(Greeting { client })
+}
+
+/// Asks for TLS, which begins with the next byte.
+///
+/// # Errors
+/// [`HandshakeError`]; the connection is of no use then.
+pub async fn ask_for_tls<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), HandshakeError> {
+    match (Talk { stream, reply: Vec::new() }).ask(options::STARTTLS, &[]).await? {
+        Answer::Ack => Ok(()),
+        Answer::Error(_) => Err(HandshakeError::NoTls),
+    }
+}
+
+/// Negotiates, after the greeting.
+///
+/// # Errors
+/// [`HandshakeError`]; the connection is of no use then.
+pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    greeting: Greeting,
+    name: &str,
+) -> Result<Export, HandshakeError> {
+    let Greeting { client } = greeting;
     let mut talk = Talk { stream, reply: Vec::new() };
     let structured = talk.ask(options::STRUCTURED_REPLY, &[]).await? == Answer::Ack;
     let context = if structured { talk.context(name).await? } else { None };
@@ -250,6 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
     /// For servers before GO; one that refuses hangs up.
     async fn export_name(&mut self, name: &str, zeroes: bool) -> Result<Export, HandshakeError> {
         self.stream.write_all(&option(options::EXPORT_NAME, name.as_bytes())).await?;
+        self.stream.flush().await?;
         let mut answer = [0; 10];
         self.stream.read_exact(&mut answer).await?;
         if zeroes {
@@ -260,7 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
     }
 
     async fn send(&mut self, code: u32, data: &[u8]) -> io::Result<()> {
-        self.stream.write_all(&option(code, data)).await
+        self.stream.write_all(&option(code, data)).await?;
+        self.stream.flush().await
     }
 
     /// The type of the next reply; what it carried is in `self.reply`.

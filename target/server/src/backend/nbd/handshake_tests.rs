@@ -14,7 +14,10 @@ fn meet(server: &[u8]) -> Result<Export, HandshakeError> {
         let (mut ours, mut theirs): (DuplexStream, DuplexStream) = duplex(1 << 16);
         theirs.write_all(server).await.expect("there is room");
         theirs.shutdown().await.expect("the end");
-        let result = negotiate(&mut ours, "disk").await;
+        let result = match greet(&mut ours).await {
+            Ok(greeting) => negotiate(&mut ours, greeting, "disk").await,
+            Err(error) => Err(error),
+        };
         drop(theirs);
         result
     })

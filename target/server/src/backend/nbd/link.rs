@@ -14,7 +14,7 @@ use super::lane::{BATCH, Lane};
 use super::protocol::{Command, Request};
 use super::replies::{Replies, Violation};
 
-/// A TCP or a Unix domain socket.
+/// A TCP or a Unix domain socket, or TLS over one.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Stream for T {}
@@ -51,6 +51,7 @@ pub async fn drive(mut stream: Box<dyn Stream>, lane: Rc<RefCell<Lane>>, export:
             let goodbye = Request { command: Command::Disconnect, flags: 0, offset: 0, len: 0 };
             // A courtesy: the server sees the end of the connection anyway.
             let _ = stream.write_all(&goodbye.emit(0)).await;
+            let _ = stream.shutdown().await;
             LinkEnd::Stopped
         }
         Err(end) => end,
@@ -71,6 +72,10 @@ fn poll(
         let sent = poll_send(stream, lane, cx)?;
         let received = poll_receive(stream, lane, replies, cx)?;
         if sent.is_pending() && received.is_pending() {
+            // TLS may have taken what the socket did not.
+            if let Poll::Ready(Err(error)) = Pin::new(&mut *stream).poll_flush(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
             return Poll::Pending;
         }
     }

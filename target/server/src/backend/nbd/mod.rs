@@ -1,8 +1,9 @@
 //! An export of an NBD server (doc/proto.md of the NBD project; its rules are cited as "NBD").
 //!
-//! One thread has all connections of an export. Work comes to it as orders and becomes calls ([`work`]); a call goes to the
-//! lane of a connection ([`lane`]), which sends it and matches the reply ([`replies`]) by its cookie. [`client`] makes lost
-//! connections again, and has the [`journal`] written to them first.
+//! One thread has all connections of an export, and it is one of those that serve initiators ([`crate::threads`]): work of these
+//! becomes calls without a detour; that of others comes as orders. A call goes to the lane of a connection ([`lane`]), which
+//! sends it and matches the reply ([`replies`]) by its cookie. [`client`] makes lost connections again, and has the [`journal`]
+//! written to them first.
 
 mod address;
 mod call;
@@ -14,31 +15,36 @@ mod lane;
 mod link;
 mod protocol;
 mod replies;
+mod tls;
 mod work;
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use iesp_scsi::{IoError, Outcome};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 pub use address::Address;
+pub use tls::TlsFiles;
 
 use super::{Backend, Facts, Patience, Served};
 use crate::buffers::Buffer;
 use crate::pool::{Job, Work};
+use crate::threads::Homes;
 use client::{ATTEMPT, Client};
 use connect::{ConnectError, connect};
 use handshake::Export;
+use tls::{Tls, TlsError};
 use work::Worker;
 
 /// How an export is served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NbdOptions {
     /// Writes are refused.
     pub read_only: bool,
@@ -50,6 +56,8 @@ pub struct NbdOptions {
     pub unmap_zeros: bool,
     /// How long commands wait for a server that is away.
     pub reconnect: Duration,
+    /// For servers that are spoken to by TLS.
+    pub tls: TlsFiles,
 }
 
 /// Why an export cannot be served; what to do stands in the message.
@@ -58,6 +66,9 @@ pub enum NbdError {
     /// No server, or no such export.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// TLS cannot be had with what was given for it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No blocks.
     #[error("the export is empty: give it a size on the server")]
     Empty,
@@ -81,10 +92,19 @@ pub enum NbdError {
 pub struct NbdBackend {
     facts: Facts,
     orders: UnboundedSender<Order>,
-    thread: Option<thread::JoinHandle<()>>,
+    /// By which its worker is known on its thread.
+    number: usize,
 }
 
-/// To the thread of an export.
+/// The number of the next backend.
+static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The workers of this thread, by their backends' numbers.
+    static WORKERS: RefCell<Vec<(usize, Rc<Worker>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// To the thread of an export, from another one or for what takes several requests.
 #[derive(Debug)]
 enum Order {
     /// To be answered by its own way.
@@ -98,33 +118,40 @@ enum Order {
 }
 
 impl NbdBackend {
-    /// Connects to a server.
+    /// Connects to a server, on a thread that serves initiators: there the export lives from then on.
     ///
     /// # Errors
     /// [`NbdError`], for people to read.
-    pub fn open(address: &Address, options: &NbdOptions) -> Result<Self, NbdError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let attempt = async { timeout(ATTEMPT, connect(address)).await.unwrap_or(Err(ConnectError::Silent)) };
-        let (streams, export) = runtime.block_on(attempt)?;
-        let facts = facts(&export, options)?;
+    pub fn open(address: &Address, options: &NbdOptions, homes: &Homes) -> Result<Self, NbdError> {
+        let tls = if address.tls { Some(Tls::new(&options.tls, &address.endpoint)?) } else { None };
         let (orders, inbox) = unbounded_channel();
-        let (address, options) = (address.clone(), *options);
-        let serve = move || {
-            let tasks = LocalSet::new();
-            tasks.block_on(&runtime, async move {
-                let client = Rc::new(Client::new(address, export, options.reconnect));
-                let worker = Rc::new(Worker::new(Rc::clone(&client), options.unmap, options.unmap_zeros));
-                let running = Rc::clone(&client);
-                let run = spawn_local(async move { running.run(streams).await });
-                take_orders(inbox, &worker).await;
-                client.stop(run).await;
-            });
-            drop(tasks);
-            // A resolver that hangs must not hold the program up.
-            runtime.shutdown_background();
+        let (ready, opened) = sync_channel(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let NbdOptions { unmap, unmap_zeros, reconnect, .. } = *options;
+        let place = address.clone();
+        let live = async move || {
+            let attempt = timeout(ATTEMPT, connect(&place, tls.as_ref()));
+            let (streams, export) = match attempt.await.unwrap_or(Err(ConnectError::Silent)) {
+                Ok(connected) => connected,
+                // Whoever waits for it is there.
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let client = Rc::new(Client::new(place, tls, export, reconnect));
+            let worker = Rc::new(Worker::new(Rc::clone(&client), unmap, unmap_zeros));
+            WORKERS.with_borrow_mut(|workers| workers.push((number, Rc::clone(&worker))));
+            let _ = ready.send(Ok(export));
+            let running = Rc::clone(&client);
+            let run = spawn_local(async move { running.run(streams).await });
+            take_orders(inbox, &worker).await;
+            WORKERS.with_borrow_mut(|workers| workers.retain(|(other, _)| *other != number));
+            client.stop(run).await;
         };
-        let thread = thread::Builder::new().name("nbd".to_owned()).spawn(serve)?;
-        Ok(Self { facts, orders, thread: Some(thread) })
+        if !homes.take_in(Box::new(move || Box::pin(live()))) {
+            return Err(std::io::Error::other("there is no thread for it").into());
+        }
+        let export = opened.recv().map_err(|_| std::io::Error::other("its thread has ended"))??;
+        // Where it is not taken, the end of the orders ends what lives there.
+        Ok(Self { facts: facts(&export, options)?, orders, number })
     }
 
     /// Has the work done and waits for it.
@@ -147,12 +174,7 @@ impl NbdBackend {
 
 impl Drop for NbdBackend {
     fn drop(&mut self) {
-        // Where the thread has ended nobody takes it.
-        let _ = self.orders.send(Order::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 
@@ -162,6 +184,12 @@ impl Backend for NbdBackend {
     }
 
     fn submit(&self, job: Job) -> Result<(), Job> {
+        let begin = |workers: &Vec<(usize, Rc<Worker>)>| match workers.iter().find(|(number, _)| *number == self.number)
+        {
+            Some((_, worker)) => worker.begin(job),
+            None => Err(job),
+        };
+        let Err(job) = WORKERS.with_borrow(begin) else { return Ok(()) };
         match self.orders.send(Order::Job(job)) {
             // The thread has ended: the call that comes instead will be told so.
             Err(SendError(Order::Job(job))) => Err(job),
@@ -204,6 +232,11 @@ impl Backend for NbdBackend {
         }
     }
 
+    fn close(&self) {
+        // Where it has ended already nobody takes it.
+        let _ = self.orders.send(Order::Stop);
+    }
+
     fn prefetch(&self, offset: u64, len: u64) {
         // Advice: where nobody takes it nothing is lost.
         let _ = self.orders.send(Order::Cache { offset, len });
@@ -235,6 +268,13 @@ fn facts(export: &Export, options: &NbdOptions) -> Result<Facts, NbdError> {
 /// Until the end, or until nobody is left to give any.
 async fn take_orders(mut inbox: UnboundedReceiver<Order>, worker: &Rc<Worker>) {
     while let Some(order) = inbox.recv().await {
+        let order = match order {
+            Order::Job(job) => match worker.begin(job) {
+                Ok(()) => continue,
+                Err(job) => Order::Job(job),
+            },
+            order => order,
+        };
         let worker = Rc::clone(worker);
         match order {
             Order::Job(mut job) => drop(spawn_local(async move {

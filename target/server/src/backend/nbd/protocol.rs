@@ -16,6 +16,8 @@ pub const NO_ZEROES: u16 = 2;
 pub mod options {
     /// The export; it has no error reply.
     pub const EXPORT_NAME: u32 = 1;
+    /// TLS, from the reply on.
+    pub const STARTTLS: u32 = 5;
     /// The export, with information, or a reason why not.
     pub const GO: u32 = 7;
     /// Replies in chunks.

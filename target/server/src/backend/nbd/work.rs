@@ -1,22 +1,27 @@
 //! Work as a server takes it: aligned to its blocks, in pieces that it allows, with the flags that it has.
 
+use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 
 use iesp_scsi::{IoError, Outcome};
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::call::{Answer, Call};
 use super::client::Client;
 use super::protocol::{Command, Request, allocation, request_flags};
 use crate::backend::is_zero;
 use crate::buffers::Buffer;
-use crate::pool::{Work, extent_outcome};
+use crate::pool::{Job, Work, extent_outcome};
 
 /// Most bytes that one WRITE_ZEROES zeroes: a server may write them all.
 const ZEROES: u64 = 128 << 20;
 
 /// Most bytes of zeros that travel in one WRITE, to servers without WRITE_ZEROES.
 const ZERO_PIECE: u64 = 1 << 20;
+
+/// Pieces of a transfer that are under way at the same time, where the server takes no larger ones.
+const PIECES: usize = 8;
 
 /// Most bytes that one BLOCK_STATUS asks about.
 const STATUS: u64 = 1 << 30;
@@ -42,6 +47,36 @@ impl Worker {
     pub fn new(client: Rc<Client>, unmap: bool, unmap_zeros: bool) -> Self {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
         Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()) }
+    }
+
+    /// Has a job done that one request does, as most are. Others come back.
+    ///
+    /// # Errors
+    /// The job.
+    pub fn begin(&self, job: Job) -> Result<(), Job> {
+        let export = &self.client.export;
+        let one = |offset: u64, len: usize| {
+            let end = offset + len as u64;
+            len <= export.payload as usize && self.enclosing(offset, len as u64) == (offset, end)
+        };
+        let call = match job.work {
+            Work::Read { offset, len } if one(offset, len) => {
+                let request = Request { command: Command::Read, flags: 0, offset, len: len as u32 };
+                Call::whole(request, job, 0, false)
+            }
+            Work::Write { offset, from, len, durable }
+                if one(offset, len)
+                    && (!durable || export.fua())
+                    && !self.client.journal.borrow().is_half_full()
+                    && !(self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero)) =>
+            {
+                let request = Request { command: Command::Write, flags: self.fua(durable), offset, len: len as u32 };
+                Call::whole(request, job, from, export.flush())
+            }
+            _ => return Err(job),
+        };
+        self.client.dispatch(call);
+        Ok(())
     }
 
     /// Does it; the buffer comes back.
@@ -143,7 +178,7 @@ impl Worker {
         self.harden(durable).await
     }
 
-    /// READ or WRITE, in pieces that the server takes.
+    /// READ or WRITE, in pieces that the server takes, several of them under way at the same time.
     async fn transfer(
         &self,
         command: Command,
@@ -154,16 +189,41 @@ impl Worker {
         len: usize,
     ) -> Result<(), IoError> {
         let keep = command == Command::Write && self.client.export.flush();
-        let mut done = 0;
-        while done < len {
-            let piece = (len - done).min(self.client.export.payload as usize);
-            let request = Request { command, flags, offset: offset + done as u64, len: piece as u32 };
-            let answer = self.client.call(request, take(buffer), at + done, keep).await;
+        let most = self.client.export.payload as usize;
+        let request =
+            |done: usize, piece: usize| Request { command, flags, offset: offset + done as u64, len: piece as u32 };
+        if len <= most {
+            let answer = self.client.call(request(0, len), take(buffer), at, keep).await;
             *buffer = answer.buffer;
-            answer.result?;
-            done += piece;
+            return answer.result.map(drop);
         }
-        Ok(())
+        let (mut done, mut result, mut under_way) = (0, Ok(()), VecDeque::new());
+        while (done < len && result.is_ok()) || !under_way.is_empty() {
+            if done < len && result.is_ok() && under_way.len() < PIECES {
+                let piece = most.min(len - done);
+                let bytes = match command {
+                    Command::Write => buffer.get(at + done..at + done + piece).ok_or(IoError::Other).map(Buffer::of)?,
+                    _ => Buffer::new(piece),
+                };
+                let (call, answer) = Call::new(request(done, piece), bytes, 0, keep);
+                self.client.dispatch(call);
+                under_way.push_back((done, answer));
+                done += piece;
+                continue;
+            }
+            // After a failure, too: nothing of this is under way any more when its range is given back.
+            let Some((from, answer)) = under_way.pop_front() else { break };
+            let Answer { result: answered, buffer: bytes } = answer.await.map_err(|_| IoError::NotReady)?;
+            match answered {
+                Ok(_) if command == Command::Read => {
+                    let place = buffer.get_mut(at + from..at + from + bytes.len()).ok_or(IoError::Other)?;
+                    place.copy_from_slice(&bytes);
+                }
+                Ok(_) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
     }
 
     /// Zeros. NBD's TRIM says nothing of what is read afterwards, and a logical unit promises zeros (LBPRZ): so space is

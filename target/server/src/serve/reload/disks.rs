@@ -24,7 +24,7 @@ pub async fn open(
     let node = Arc::clone(node);
     let opening = tokio::task::spawn_blocking(move || {
         let all = wanted.iter().map(|(target, number, config)| Wanted { target, number: *number, config });
-        let luns = disk::open_all(&all.collect::<Vec<_>>(), &node.statistics)?;
+        let luns = disk::open_all(&all.collect::<Vec<_>>(), &node.statistics, &node.homes)?;
         Ok(wanted.iter().map(|(target, ..)| target.clone()).zip(luns).collect())
     });
     opening.await.unwrap_or_else(|error| Err(Failure::runtime(format!("disks were not opened: {error}"))))
