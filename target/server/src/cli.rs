@@ -154,6 +154,10 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", requires = "mutual_user")]
     pub mutual_secret_file: Option<PathBuf>,
 
+    /// The socket by which `iesp status` and `iesp sessions` ask, in place of the usual one in the user's runtime folder.
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
+
     /// Show each unit and command with its fields, of all initiators or of the one of this name.
     #[arg(long, value_name = "INITIATOR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub trace_pdu: Option<String>,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
+use crate::control::{self, Question};
 use crate::failure::Failure;
 use crate::{config, pages};
 
@@ -19,12 +20,41 @@ pub enum Command {
         #[arg(short = 'h', long, action = ArgAction::Help)]
         help: Option<bool>,
     },
+    /// Ask the iesp that runs what it serves and what it has counted.
+    #[command(disable_help_flag = true)]
+    Status(Ask),
+    /// Ask the iesp that runs who is logged in.
+    #[command(disable_help_flag = true)]
+    Sessions(Ask),
     /// Write the manual pages and the shells' completions to a folder.
     #[command(hide = true)]
     Pages {
         /// An existing folder.
         folder: PathBuf,
     },
+}
+
+/// Which process is asked, and how it answers.
+#[derive(Debug, Clone, Args)]
+pub struct Ask {
+    /// Print JSON, one line for each process.
+    #[arg(long)]
+    json: bool,
+    /// Ask the process with this id only; otherwise all that run.
+    #[arg(long, value_name = "PID", conflicts_with = "control")]
+    pid: Option<u32>,
+    /// Ask by this socket.
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
+    /// Show this help.
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+impl Ask {
+    fn run(&self, question: Question) -> Result<(), Failure> {
+        control::ask(question, self.control.as_deref(), self.pid, self.json)
+    }
 }
 
 impl Command {
@@ -35,6 +65,8 @@ impl Command {
     pub fn run(&self) -> Result<(), Failure> {
         match self {
             Self::Check { file, .. } => config::check(file),
+            Self::Status(ask) => ask.run(Question::Status),
+            Self::Sessions(ask) => ask.run(Question::Sessions),
             Self::Pages { folder } => pages::write(folder),
         }
     }

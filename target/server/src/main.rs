@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod config;
 mod connection;
+mod control;
 mod disk;
 mod failure;
 mod life;
@@ -25,6 +26,7 @@ mod snmp;
 mod statistics;
 mod target;
 mod threads;
+mod trace;
 
 use std::process::ExitCode;
 

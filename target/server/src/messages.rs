@@ -6,6 +6,7 @@ use iesp_iscsi::TaskId;
 use iesp_scsi::{NexusId, Outcome};
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 
+use crate::logging::Trace;
 use crate::luns::Luns;
 
 use crate::buffers::Buffer;
@@ -52,6 +53,8 @@ pub enum Message {
         /// Dropped when no command is left for one that is gone.
         quiet: Sender<()>,
     },
+    /// Show its units, or show them no more.
+    Trace(Trace),
     /// End the session if commands are left for a logical unit that is gone.
     Hurry,
 }

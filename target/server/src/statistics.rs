@@ -45,6 +45,8 @@ pub struct Counters {
     waited_nanos: Count,
     /// What the protocol had counted before: the totals have it.
     base: Counted,
+    /// Bytes of Data-In and Data-Out before: the totals have them.
+    carried: [u64; 2],
     /// By logical unit number.
     disks: Box<[DiskCounters]>,
     /// The row of the totals of each.
@@ -63,6 +65,15 @@ struct DiskCounters {
 impl Counters {
     fn new(rows: Box<[Option<u16>]>, base: Counted) -> Self {
         Self { base, disks: rows.iter().map(|_| DiskCounters::default()).collect(), rows, ..Self::default() }
+    }
+
+    /// What its connection has counted from its beginning.
+    pub fn session(&self) -> SessionTotals {
+        SessionTotals {
+            units: self.base.units + self.units.get(),
+            data_in: self.carried[0] + self.data_in.get(),
+            data_out: self.carried[1] + self.data_out.get(),
+        }
     }
 
     /// What the protocol has counted so far.
@@ -104,6 +115,17 @@ impl Counters {
     pub fn waited(&self, time: Duration) {
         self.waited_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
+}
+
+/// What a connection has counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SessionTotals {
+    /// Units received.
+    pub units: u64,
+    /// Bytes in data segments of SCSI Data-In units.
+    pub data_in: u64,
+    /// Bytes of immediate data, and in data segments of Data-Out units.
+    pub data_out: u64,
 }
 
 /// What was counted so far; it never goes back.
@@ -217,8 +239,10 @@ impl Statistics {
     /// A connection has other logical units from now on, in these rows by their numbers; `counted` is what its protocol
     /// counted so far. Its thread counts in what this returns.
     pub fn renew(&self, old: &Arc<Counters>, rows: Box<[Option<u16>]>, counted: &Counted) -> Arc<Counters> {
-        let fresh = Arc::new(Counters::new(rows, *counted));
         old.publish(counted);
+        let before = old.session();
+        let carried = [before.data_in, before.data_out];
+        let fresh = Arc::new(Counters { carried, ..Counters::new(rows, *counted) });
         let mut book = self.book();
         book.open.retain(|other| !Arc::ptr_eq(other, old));
         book.open.push(Arc::clone(&fresh));
@@ -328,6 +352,8 @@ mod tests {
         assert_eq!(statistics.totals(), before);
         one.publish(&Counted { units: 9, ..counted });
         one.written(2, 10);
+        one.data_in.add(8);
+        assert_eq!(one.session(), SessionTotals { units: 9, data_in: 520, data_out: 0 });
         let after = statistics.totals();
         assert_eq!((after.units, after.disks[1]), (9, disk(1, 100, 2, 4106)));
         let before = after;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use iesp_iscsi::outbox::Digests;
 use iesp_scsi::NexusId;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
@@ -46,7 +47,6 @@ struct Session {
 }
 
 /// A session as others see it.
-#[allow(dead_code)]
 #[derive(Debug, Clone)]
 pub struct Who {
     /// InitiatorName.
@@ -63,6 +63,8 @@ pub struct Who {
     pub local: SocketAddr,
     /// When it began.
     pub since: Instant,
+    /// What was negotiated.
+    pub digests: Digests,
 }
 
 impl Who {
@@ -92,7 +94,6 @@ impl Target {
     }
 
     /// Its sessions.
-    #[allow(dead_code)]
     pub fn sessions(&self) -> Vec<Who> {
         self.registry().sessions.iter().map(|session| session.who.clone()).collect()
     }

@@ -69,7 +69,7 @@ pub fn read(path: &Path) -> Result<Config, Unreadable> {
 fn parse(document: &Document) -> Option<Config> {
     let (table, errors) = DeTable::parse_recoverable(document.text());
     for error in &errors {
-        document.report(error.span().unwrap_or(0..0), error.message().replace('\n', ", "));
+        document.report(error.span().unwrap_or(0..0), syntax(error.message()));
     }
     if !errors.is_empty() {
         // What was made of the rest is a guess: what is wrong with it may not be.
@@ -79,6 +79,16 @@ fn parse(document: &Document) -> Option<Config> {
     let config = Reader { folder: document.path.parent().unwrap_or(Path::new("")) }.config(&root);
     root.done();
     config
+}
+
+/// What the parser says, with what to do.
+fn syntax(message: &str) -> String {
+    let message = message.replace('\n', ", ");
+    match () {
+        () if message.starts_with("duplicate key") => "this is there already: leave one of the two out".to_owned(),
+        () if message.starts_with("string values must be quoted") => "text stands in quotes, as in \"text\"".to_owned(),
+        () => message,
+    }
 }
 
 /// Reads with file names that are relative to a folder.
@@ -99,6 +109,7 @@ impl Reader<'_> {
         let snmp = self.snmp(root);
         let log = root.section("log").map(|section| logging::Config::read(&section, self.folder));
         let pid_file = root.text("pid-file", "the name of a file").map(|file| self.folder.join(file.value));
+        let control = root.text("control", "the name of a socket").map(|socket| self.folder.join(socket.value));
         let limits = limits(root);
         Some(Config {
             file: None,
@@ -110,6 +121,7 @@ impl Reader<'_> {
             snmp,
             log: log.unwrap_or_default(),
             pid_file,
+            control,
         })
     }
 
@@ -232,8 +244,10 @@ impl Reader<'_> {
         let create = section.size("create");
         if let Some(create) = &create {
             if create.value % u64::from(block_size) != 0 {
-                let message =
-                    format!("create: {} bytes are no multiple of the block size of {block_size} bytes", create.value);
+                let (size, next) = (create.value, create.value.next_multiple_of(block_size.into()));
+                let message = format!(
+                    "create = {size}: this is no multiple of the block size of {block_size} bytes: give {next}, for example"
+                );
                 section.report(create.span.clone(), message);
             }
             if !section.has("file") {

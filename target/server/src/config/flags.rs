@@ -54,6 +54,7 @@ pub fn config(cli: &Cli) -> Result<Config, Failure> {
         snmp: snmp_config(cli),
         log: log(cli)?,
         pid_file: cli.pid_file.clone(),
+        control: cli.control.clone(),
     })
 }
 
@@ -124,6 +125,9 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
     }
     if let Some(initiator) = &cli.trace_pdu {
         config.log.trace = Trace::from_flag(initiator);
+    }
+    if let Some(socket) = &cli.control {
+        config.control = Some(socket.clone());
     }
     if let Some(file) = &cli.pid_file {
         config.pid_file = Some(file.clone());

@@ -52,6 +52,8 @@ pub struct Config {
     pub log: logging::Config,
     /// Where the process id goes.
     pub pid_file: Option<PathBuf>,
+    /// The socket by which it is asked, in place of the usual one.
+    pub control: Option<PathBuf>,
 }
 
 /// A target.

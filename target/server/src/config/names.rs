@@ -64,8 +64,12 @@ pub fn resolve(address: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 /// # Errors
 /// Why there is none.
 pub fn secret(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("the secret file {} cannot be read: {error}", file.display()))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        format!(
+            "the secret file {} cannot be read: {error}: make it, with the secret on its first line",
+            file.display()
+        )
+    })?;
     let secret = text.lines().next().unwrap_or_default();
     if secret.is_empty() {
         return Err(format!("the secret file {} is empty: put the secret on its first line", file.display()));

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::access::Access;
 use crate::config::{DiskConfig, Source};
 use crate::disk::{self, Wanted};
+use crate::logging::Trace;
 use crate::luns::Luns;
 use crate::node::{Catalog, Node, Offer, PortalId, Settings};
 use crate::pool::Pool;
@@ -105,7 +106,8 @@ fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
         window: 128,
         memory: 64 << 20,
     };
-    let catalog = Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings };
+    let catalog =
+        Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings, trace: Trace::Off };
     let node = Arc::new(Node::new(catalog, Pool::start(1).expect("a thread"), Homes::default(), statistics));
     let serving = thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));

@@ -114,11 +114,11 @@ impl Driver<'_> {
             }
             if let Some(unit) = self.early.turn(self.protocol.expected_cmd_sn()) {
                 // It is whole, and there is room for its answer.
-                self.take_unit(&unit, now)?;
+                self.take_unit(&unit, now, true)?;
                 continue;
             }
             let pending = inbox.pending();
-            let (consumed, joined) = match self.take_unit(pending, now)? {
+            let (consumed, joined) = match self.take_unit(pending, now, false)? {
                 Taken::Unit { consumed, joined } => (consumed, joined),
                 Taken::Full => return Ok(Next::Send),
                 Taken::Incomplete { need } => return Ok(Next::Wait(need)),
@@ -136,13 +136,22 @@ impl Driver<'_> {
         }
     }
 
-    fn take_unit(&mut self, bytes: &[u8], now: u64) -> Result<Taken, End> {
+    /// The unit at the front of `bytes`, which may have been kept since it came.
+    fn take_unit(&mut self, bytes: &[u8], now: u64, was_kept: bool) -> Result<Taken, End> {
+        let digests = self.protocol.digests();
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let mut door = Door::new(self.node, self.portal, self.local);
         let received = self.protocol.next(now, bytes, &mut out, &mut door);
         self.outgoing.len = out.len();
         if received.is_err() {
             self.note = door.into_note();
+        }
+        if self.tracer.is_on() && !was_kept {
+            match &received {
+                Ok(Received::Unit { consumed, .. }) => self.tracer.received(self.peer, &bytes[..*consumed], digests),
+                Ok(Received::Full | Received::Incomplete { .. }) => {}
+                Err(_) => self.tracer.received(self.peer, bytes, digests),
+            }
         }
         let (consumed, event) = match received? {
             Received::Incomplete { need } => return Ok(Taken::Incomplete { need }),

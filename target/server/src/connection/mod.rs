@@ -38,6 +38,7 @@ use crate::luns::Luns;
 use crate::messages::Message;
 use crate::node::{Entry, Node, PortalId};
 use crate::target::{Guest, Who};
+use crate::trace::Tracer;
 pub use alone::Served;
 use early::Early;
 use leaving::Leaving;
@@ -129,6 +130,7 @@ pub struct Driver<'t> {
     joined: bool,
     /// Why the login was refused, beside what the peer was told.
     note: Option<String>,
+    tracer: Tracer,
     logging_out: bool,
     ending: Option<End>,
     deadline: Option<Instant>,
@@ -162,7 +164,8 @@ impl<'t> Driver<'t> {
         mailbox: UnboundedReceiver<Message>,
     ) -> Self {
         let clock = node.clock;
-        let settings = node.catalog().settings;
+        let catalog = node.catalog();
+        let settings = catalog.settings;
         let limits = settings.limits;
         let largest = <Connection<TASKS>>::largest_unit(&limits);
         Self {
@@ -194,6 +197,7 @@ impl<'t> Driver<'t> {
             guest: None,
             joined: false,
             note: None,
+            tracer: Tracer::new(&catalog.trace),
             logging_out: false,
             ending: None,
             deadline: None,
@@ -211,7 +215,9 @@ impl<'t> Driver<'t> {
             End::LoggedOut => tracing::info!(%peer, initiator, target, "logged out"),
             _ if self.joined => tracing::info!(%peer, initiator, target, reason = %end, "session ended"),
             // Somebody who looked whether the port is open.
-            End::Disconnected if initiator.is_empty() => tracing::debug!(%peer, "connected, and said nothing"),
+            End::Disconnected | End::Closed(_) if initiator.is_empty() => {
+                tracing::debug!(%peer, "connected, and said nothing");
+            }
             _ => {
                 let note = self.note.as_deref().unwrap_or_default();
                 let reason = if note.is_empty() { end.to_string() } else { format!("{end}: {note}") };
@@ -278,7 +284,8 @@ impl<'t> Driver<'t> {
         if let Some(name) = established.target {
             let (initiator, isid) = (established.initiator.to_owned(), established.isid);
             let (tsih, portal, peer, local) = (self.entry.tsih(), self.portal, self.peer, self.local);
-            let who = Who { initiator, isid, tsih, peer, portal, local, since: Instant::now().into_std() };
+            let (since, digests) = (Instant::now().into_std(), self.protocol.digests());
+            let who = Who { initiator, isid, tsih, peer, portal, local, since, digests };
             let offer = self.node.catalog().find(name, self.portal).cloned();
             let target = offer.ok_or(End::Closed("the target is served no longer"))?.target;
             let guest = target.join(who, self.mail.clone()).await;
@@ -297,18 +304,31 @@ impl<'t> Driver<'t> {
         if self.outgoing.is_empty() {
             return Ok(());
         }
+        self.trace_sending();
         #[cfg(target_os = "linux")]
         if self.send_alone(stream)? {
+            self.tracer.sent();
             return Ok(());
         }
         // The usual case needs no timer.
         let first = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
-        if let Poll::Ready(sent) = first {
-            return sent;
-        }
-        match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
-            Ok(sent) => sent,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        let sent = match first {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
+                Ok(sent) => sent,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        };
+        self.tracer.sent();
+        sent
+    }
+
+    /// Shows what is about to leave, where that is asked for.
+    #[inline]
+    fn trace_sending(&mut self) {
+        if self.tracer.is_on() {
+            let waiting = &self.outgoing.bytes[..self.outgoing.len];
+            self.tracer.sending(self.peer, waiting, self.protocol.digests());
         }
     }
 
@@ -325,6 +345,7 @@ impl<'t> Driver<'t> {
                 | Message::Abort { .. }
                 | Message::Quiet { .. }
                 | Message::Luns { .. }
+                | Message::Trace(_)
                 | Message::Hurry => self.receive(message),
                 // These may have more to send than there is room for.
                 Message::Served { .. } => self.deferred.push_back(message),
@@ -408,6 +429,10 @@ impl<'t> Driver<'t> {
             Message::Close(reason) => self.ending = Some(End::Closed(reason)),
             Message::Shutdown => self.shut_down(),
             Message::Luns { luns, quiet } => self.change_luns(&luns, quiet),
+            Message::Trace(wanted) => {
+                let initiator = self.protocol.asked().map(|(initiator, _)| initiator);
+                self.tracer.change(&wanted, initiator);
+            }
             Message::Hurry => self.hurry(),
         }
     }
@@ -451,6 +476,7 @@ impl<'t> Driver<'t> {
             }
         }
         if let End::Protocol(_) = end {
+            self.trace_sending();
             // The last word says why. A peer that does not take it at once goes without.
             let _ = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use iesp_iscsi::{Limits, Timeouts};
 
 use crate::access::Access;
+use crate::logging::Trace;
 use crate::target::Target;
 
 /// Which portal, for the whole life of the program.
@@ -71,6 +72,8 @@ pub struct Catalog {
     pub discovery: Access,
     /// The rules.
     pub settings: Settings,
+    /// Whose units the log shows.
+    pub trace: Trace,
 }
 
 impl Catalog {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::luns::{Lun, Luns};
 use crate::messages::Message;
 use crate::pool::Pool;
-use crate::statistics::{Counters, Statistics};
+use crate::statistics::{Counters, SessionTotals, Statistics};
 use crate::threads::Homes;
 
 /// The node, for the whole life of the program.
@@ -50,6 +50,7 @@ struct Connected {
     tsih: u16,
     portal: PortalId,
     mail: UnboundedSender<Message>,
+    counters: Arc<Counters>,
 }
 
 impl Node {
@@ -73,7 +74,14 @@ impl Node {
 
     /// Offers something else from now on.
     pub fn publish(&self, catalog: Catalog) {
-        self.budget.resize(self.catalog().settings.memory, catalog.settings.memory);
+        let old = self.catalog();
+        self.budget.resize(old.settings.memory, catalog.settings.memory);
+        if old.trace != catalog.trace {
+            for connection in &self.list().list {
+                // A connection that has ended shows nothing.
+                let _ = connection.mail.send(Message::Trace(catalog.trace.clone()));
+            }
+        }
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
@@ -105,8 +113,9 @@ impl Node {
             tsih = tsih.checked_add(1).unwrap_or(1);
         }
         connections.last_tsih = tsih;
-        connections.list.push(Connected { tsih, portal, mail });
-        Entry { node: Arc::clone(self), tsih, counters: self.statistics.open() }
+        let counters = self.statistics.open();
+        connections.list.push(Connected { tsih, portal, mail, counters: Arc::clone(&counters) });
+        Entry { node: Arc::clone(self), tsih, counters }
     }
 
     /// Asks all initiators to log out.
@@ -123,6 +132,11 @@ impl Node {
             // A connection that has ended needs no message.
             let _ = connection.mail.send(Message::Shutdown);
         }
+    }
+
+    /// What the connection of this session has counted.
+    pub fn counted(&self, tsih: u16) -> Option<SessionTotals> {
+        self.list().list.iter().find(|connection| connection.tsih == tsih).map(|own| own.counters.session())
     }
 
     /// Connections that there are.
@@ -154,6 +168,10 @@ impl Entry {
     /// It has other logical units from now on. What the protocol counted until now, and where it counts from now on.
     pub fn renew(&mut self, luns: &Luns, counted: &Counted) {
         self.counters = self.node.statistics.renew(&self.counters, luns.rows(), counted);
+        let mut connections = self.node.list();
+        if let Some(own) = connections.list.iter_mut().find(|own| own.tsih == self.tsih) {
+            own.counters = Arc::clone(&self.counters);
+        }
     }
 }
 

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 
 use crate::luns::Lun;
 use crate::node::{Catalog, Node, Offer};
-use crate::snmp::Agent;
 use crate::{reach, size};
 
 /// Says what is served, and where.
-pub fn announce(node: &Node, agent: Option<&Agent>) {
+pub fn announce(node: &Node, snmp: Option<SocketAddr>) {
     let catalog = node.catalog();
     println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
     for offer in &catalog.offers {
@@ -29,8 +28,8 @@ pub fn announce(node: &Node, agent: Option<&Agent>) {
     for offer in &catalog.offers {
         urls(&catalog, offer);
     }
-    if let Some(agent) = agent {
-        println!("  SNMP    {}", agent.address());
+    if let Some(address) = snmp {
+        println!("  SNMP    {address}");
     }
     let is_long = |offer: &Offer| ["iqn.", "eui.", "naa."].iter().any(|form| offer.target.name.starts_with(form));
     if !catalog.offers.iter().all(is_long) {

@@ -31,7 +31,13 @@ pub fn node(config: &Config, listeners: &[Listener], pool: Pool, homes: Homes) -
         offer(target, Arc::new(Target::new(target.name.clone(), luns)), &portals)
     });
     let offers = offers.collect();
-    let catalog = Catalog { offers, portals, discovery: config.discovery.clone(), settings: settings(config) };
+    let catalog = Catalog {
+        offers,
+        portals,
+        discovery: config.discovery.clone(),
+        settings: settings(config),
+        trace: config.log.trace.clone(),
+    };
     Ok(Node::new(catalog, pool, homes, statistics))
 }
 

@@ -6,10 +6,12 @@ mod listen;
 mod reload;
 mod shards;
 mod stop;
+mod summary;
 mod watch;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::Cli;
 use crate::config::{Config, Given};
+use crate::control::{About, Control};
 use crate::failure::Failure;
 use crate::node::{Node, Portal, PortalId};
 use crate::pool::Pool;
@@ -37,6 +40,8 @@ struct Service {
     portals: Vec<Listening>,
     next_portal: u32,
     agent: Option<JoinHandle<()>>,
+    /// Where the process is asked.
+    control: Option<(Control, JoinHandle<()>)>,
     /// The portals are the service manager's.
     is_given: bool,
     doors: Arc<[Door]>,
@@ -78,17 +83,21 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
             portals: Vec::new(),
             next_portal: 0,
             agent: None,
+            control: None,
             is_given,
             doors: Arc::clone(&doors),
             config,
         };
-        announce::announce(&serving.node, agent.as_ref());
+        let snmp = agent.as_ref().map(Agent::address);
         for listener in listeners {
             serving.listen(listener).map_err(cannot)?;
         }
         serving.answer_snmp(agent);
         let watching = service::watchdog().map(|limit| tokio::spawn(watch::watch(doors, limit, service::alive)));
+        serving.answer_questions();
+        announce::announce(&serving.node, snmp);
         let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
+        let telling = tokio::spawn(summary::tell(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
         life::detach();
         let signal = loop {
@@ -109,8 +118,8 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         };
         tracing::info!(signal, "stopping");
         service::stopping();
-        if let Some(watching) = watching {
-            watching.abort();
+        for task in watching.iter().chain([&telling]) {
+            task.abort();
         }
         serving.stop().await;
         Ok(())
@@ -154,6 +163,20 @@ impl Service {
                 }
             })
         });
+    }
+
+    /// Answers `iesp status`. Where that is not possible it serves all the same.
+    fn answer_questions(&mut self) {
+        let (config, threads) = (self.config.file.clone(), self.config.threads);
+        let about = About { since: Instant::now(), config, threads };
+        let bound = Control::bind(self.config.control.as_deref()).and_then(|mut control| {
+            let task = control.answer(Arc::clone(&self.node), about)?;
+            Ok((control, task))
+        });
+        match bound {
+            Ok(control) => self.control = Some(control),
+            Err(error) => tracing::warn!(%error, "`iesp status` will not be answered"),
+        }
     }
 
     /// Has all connections end.

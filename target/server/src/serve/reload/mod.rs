@@ -109,11 +109,15 @@ impl Service {
         }
         // What stood in the way is gone.
         let mut fresh = plan.fresh.clone();
-        match disks::open(&self.node, plan.wanted(Change::Replaced)).await {
+        match disks::open(&self.node, plan.wanted(Change::Reopened)).await {
             Ok(more) => luns.extend(more),
             Err(failure) => {
-                tracing::error!(%failure, "a disk is served no longer: correct this and read the configuration again");
-                plan.forget_replaced(&mut fresh);
+                let before = plan.reopened_before(&self.config);
+                let restored = disks::open(&self.node, before.clone()).await;
+                let stays = if restored.is_ok() { "as it was" } else { "not at all" };
+                tracing::error!(%failure, stays, "a disk cannot be had: correct this and read the configuration again");
+                plan.put_back(&mut fresh, if restored.is_ok() { &before } else { &[] });
+                luns.extend(restored.unwrap_or_default());
             }
         }
         for portal in later {
@@ -176,7 +180,13 @@ impl Service {
         });
         let offers = offers.collect();
         let settings = build::settings(fresh);
-        self.node.publish(Catalog { offers, portals, discovery: fresh.discovery.clone(), settings });
+        self.node.publish(Catalog {
+            offers,
+            portals,
+            discovery: fresh.discovery.clone(),
+            settings,
+            trace: fresh.log.trace.clone(),
+        });
     }
 
     /// Those have to leave who might not come in any more.

@@ -9,8 +9,8 @@ pub enum Change {
     Kept,
     /// It comes, and can be opened while the others are served.
     Added,
-    /// It comes in the place of another, which has to go first.
-    Replaced,
+    /// It comes, and stands on what another stands on that has to go first.
+    Reopened,
 }
 
 /// The way from what holds to what shall.
@@ -34,9 +34,8 @@ impl Plan {
                 let here = before.and_then(|before| disk_of(before, *number));
                 let change = match here {
                     Some(here) if is_same(here, disk) => Change::Kept,
-                    Some(_) => Change::Replaced,
-                    None if old.disks().any(|other| shares(other, disk)) => Change::Replaced,
-                    None => Change::Added,
+                    _ if old.disks().any(|other| shares(other, disk)) => Change::Reopened,
+                    _ => Change::Added,
                 };
                 disks.push((target.name.clone(), *number, change));
             }
@@ -73,10 +72,23 @@ impl Plan {
         wanted
     }
 
-    /// The disks that were to be replaced are not there: the next time they are new.
-    pub fn forget_replaced(&self, config: &mut Config) {
+    /// The disks that were to be opened again cannot be: what was in the places of some of them.
+    pub fn reopened_before(&self, old: &Config) -> Vec<(String, u16, DiskConfig)> {
+        let reopened = self.disks.iter().filter(|(.., change)| *change == Change::Reopened);
+        let before = reopened.filter_map(|(name, number, _)| {
+            let target = old.targets.iter().find(|target| target.name == *name)?;
+            Some((name.clone(), *number, disk_of(target, *number)?.clone()))
+        });
+        before.collect()
+    }
+
+    /// Puts these disks into a configuration in place of those that were to be opened again.
+    pub fn put_back(&self, config: &mut Config, disks: &[(String, u16, DiskConfig)]) {
         for target in &mut config.targets {
-            target.disks.retain(|(number, _)| self.change(&target.name, *number) != Some(Change::Replaced));
+            target.disks.retain(|(number, _)| self.change(&target.name, *number) != Some(Change::Reopened));
+            let own = disks.iter().filter(|(name, ..)| *name == target.name);
+            target.disks.extend(own.map(|(_, number, disk)| (*number, disk.clone())));
+            target.disks.sort_by_key(|(number, _)| *number);
         }
     }
 
@@ -88,6 +100,9 @@ impl Plan {
         }
         if self.fresh.pid_file != old.pid_file {
             later.push("pid-file");
+        }
+        if self.fresh.control != old.control {
+            later.push("control");
         }
         later
     }

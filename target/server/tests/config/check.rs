@@ -1,0 +1,68 @@
+//! `iesp check FILE`.
+
+use std::process::Output;
+
+use crate::support::process::{command, folder};
+use crate::{PORTAL, target, write};
+
+fn check(text: &str) -> (Output, String) {
+    let folder = folder();
+    let file = write(folder.path(), text);
+    let output = command(&["check", &file]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).replace(&file, "FILE");
+    (output, said)
+}
+
+#[test]
+fn a_right_file() {
+    let (output, said) = check(&format!("{PORTAL}{}", target("disk", "1M 2M")));
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("1 target, 2 disks, 1 address"), "{told}");
+}
+
+#[test]
+fn all_that_is_wrong_in_one_go() {
+    let (output, said) =
+        check(&format!("threds = 2\n{}[limits]\nwindow = 500\nsessions = \"ten\"\n", target("disk", "1M")));
+    assert_eq!(output.status.code(), Some(1));
+    for line in [
+        "FILE:1:1: 'threds' is not known: did you mean 'threads'?",
+        "FILE:7:10: window = 500: ",
+        "FILE:8:12: sessions: ",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let output = command(&["check", "/nowhere/iesp.toml"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("/nowhere/iesp.toml"), "{said}");
+}
+
+/// Serving by it is refused with the same words, and another code: nothing was begun.
+#[test]
+fn a_wrong_file_is_not_served() {
+    let folder = folder();
+    let file = write(
+        folder.path(),
+        "[[target]]\nname = \"disk\"\n[[target.lun]]\nfile = \"disk.img\"\ncreate = \"1M\"\ncolor = 1\n",
+    );
+    let output = command(&["--config", &file]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("iesp.toml:6:1: 'color' is not known in [target.lun]"), "{said}");
+    assert!(!folder.path().join("disk.img").exists());
+}
+
+/// What iesp writes must not be one of its disks.
+#[test]
+fn a_log_file_that_is_a_disk() {
+    let text = "[[target]]\nname = \"d\"\n[[target.lun]]\nfile = \"x\"\n[log.file]\npath = \"x\"\n";
+    let (output, said) = check(text);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("this is a disk that is to be served"), "{said}");
+}
