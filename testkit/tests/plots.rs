@@ -180,3 +180,32 @@ fn what_cannot_be_drawn_is_said() {
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("plot: "), "{output:?}");
     }
 }
+
+#[test]
+fn a_bench_is_drawn_with_its_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let spread = |median: f64| serde_json::json!({"median": median, "min": median * 0.8, "max": median * 1.3});
+    let server = |name: &str, factor: f64| {
+        serde_json::json!({"server": name, "server_cpu_us": spread(3.0 * factor),
+            "operations_per_second": spread(90_000.0 / factor), "p99_us": spread(200.0 * factor)})
+    };
+    let load =
+        |name: &str| serde_json::json!({"load": name, "servers": [server("iesp", 1.0), server("tgt tuned", 5.0)]});
+    let bench = serde_json::json!({"machine": {"cpus": 2, "model": "a CPU", "kernel": "6.1"}, "rounds": 3, "seconds": 1.0,
+        "loads": [load("rr4k-1"), load("sw256k-8")]});
+    fs::write(folder.path().join("bench.json"), bench.to_string()).unwrap();
+    let output = plot(folder.path(), &["bench.json", "-o", "b"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["b-cpu", "b-ops", "b-p99"] {
+        let colours = look(&folder.path().join(format!("{name}.png")));
+        // Both servers' bars.
+        for colour in [[0, 114, 178], [213, 94, 0]] {
+            assert!(colours.get(&colour).is_some_and(|count| *count > 10_000), "{name}");
+        }
+        let text = fs::read_to_string(folder.path().join(format!("{name}.svg"))).unwrap();
+        assert!(text.contains("sw256k-8") || text.contains("<path"), "{name}");
+    }
+    fs::write(folder.path().join("bench.json"), r#"{"loads": [{}]}"#).unwrap();
+    let output = plot(folder.path(), &["bench.json", "-o", "b"]);
+    assert_eq!(output.status.code(), Some(2));
+}

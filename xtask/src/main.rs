@@ -7,6 +7,7 @@ mod ci;
 mod clients;
 mod conformance;
 mod disk;
+mod hil;
 mod no_std;
 mod process;
 mod setup;
@@ -42,6 +43,8 @@ enum Task {
     /// Run a Linux guest in QEMU as the initiator
     #[command(subcommand)]
     Vm(vm::Task),
+    /// Flash a board, and test what it serves: conformance, the verifier, the loss of power, speed
+    Hil(hil::Args),
     /// Run everything that has to hold, and give a verdict
     Ci(ci::Args),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Disk(args) => disk::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
         Task::Vm(task) => vm::run(&task).map(|()| true),
+        Task::Hil(args) => hil::run(&args).map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };
     match result {

@@ -12,11 +12,13 @@ use super::compare::Compare;
 use super::data::{DataError, Quantity, Run};
 use super::heat::Heat;
 use super::lines::{Latencies, OverBlocks};
+use super::servers::{Bench, Measure, Servers};
 use crate::speed::results::with_suffix;
 
 /// Makes pictures of what block-speed-randread and bs-read measured, as PNG and SVG, 1920x1080.
 ///
 /// One run: heat maps, 3-D boxes and latency curves. Several runs: one picture that compares them, with the ratios.
+/// A result of `cargo xtask bench`: its servers beside each other under each load.
 /// Runs are the tools' JSON files, or the .dat files of these and of iESP's tools.
 #[derive(Debug, Parser)]
 #[command(name = "plot", version, max_term_width = 110)]
@@ -78,6 +80,15 @@ pub fn main(options: &Options) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), CliError> {
+    if let [file] = options.runs.as_slice()
+        && std::fs::read_to_string(file).is_ok_and(|text| Bench::is_in(&text))
+    {
+        let bench = Bench::read(file)?;
+        for measure in Measure::ALL {
+            draw(options, &Servers { bench: &bench, measure }, &format!("-{}", measure.suffix()))?;
+        }
+        return Ok(());
+    }
     let unit = options.unit.map(|unit| match unit {
         Unit::Iops => Quantity::Iops,
         Unit::Mib => Quantity::Bandwidth,

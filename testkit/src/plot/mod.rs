@@ -11,4 +11,5 @@ pub mod data;
 pub mod frame;
 pub mod heat;
 pub mod lines;
+pub mod servers;
 pub mod style;

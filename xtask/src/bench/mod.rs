@@ -9,8 +9,11 @@
 //! - `sample`: one run of the load generator.
 //! - `summary`: medians, ratios, verdicts.
 //! - `print`: tables.
+//! - `against`: two results compared.
 //! - `machine`: the machine, and its memory.
 
+mod against;
+mod istgt;
 mod loads;
 mod machine;
 mod peers;
@@ -18,11 +21,13 @@ mod print;
 mod sample;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::Serialize;
 
+use self::against::Kept;
 use self::loads::{LOADS, Load};
 pub use self::machine::full_image;
 use self::machine::{Machine, MemoryFolder};
@@ -31,6 +36,7 @@ use self::sample::{Sample, Times, measure};
 pub use self::summary::Spread;
 use self::summary::{LoadResult, summarise};
 use crate::workspace::build_binary;
+use crate::{setup, workspace};
 
 /// More than so many percent of CPU time used by others make results doubtful.
 const BUSY: f64 = 5.0;
@@ -47,8 +53,8 @@ pub struct BenchArgs {
     /// Only the loads whose name contains one of these, such as rr4k-32
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Which servers
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Peer::Iesp, Peer::Tgt, Peer::Yardstick])]
+    /// Which servers [default: all that are installed]
+    #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Peer>,
     /// See that everything runs: one short round on a small disk, and missed limits are no failure
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
@@ -56,11 +62,21 @@ pub struct BenchArgs {
     /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Keep the results in ci/bench under the name of the commit
+    #[arg(long)]
+    keep: bool,
+    /// Compare iesp with a result that was kept, and fail when it became slower
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Draw the results as PNG and SVG; the names of the pictures begin so
+    #[arg(long, value_name = "PREFIX")]
+    plots: Option<PathBuf>,
 }
 
 /// What is written as JSON.
 #[derive(Serialize)]
 struct Report<'a> {
+    commit: &'a str,
     machine: &'a Machine,
     rounds: u32,
     seconds: f64,
@@ -84,7 +100,8 @@ type PeerSamples = Vec<(Peer, Vec<Sample>)>;
 /// Something does not build or run; or a wanted limit is missed.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let loads = chosen(&args.only)?;
-    let servers = distinct(&args.servers);
+    let against = args.against.as_deref().map(Kept::read).transpose()?;
+    let servers = distinct(&if args.servers.is_empty() { installed() } else { args.servers.clone() });
     let scale = if args.quick {
         Scale { rounds: 1, times: Times { warm_up: 0.1, measure: 0.3 }, image_bytes: 128 << 20 }
     } else if args.seconds > 0.0 && args.seconds <= 3600.0 {
@@ -121,20 +138,73 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         "Medians of {} rounds of {} s (least..most); ratios are taken within a round.",
         scale.rounds, scale.times.measure
     );
-    if let Some(file) = &args.json {
-        let (rounds, seconds) = (scale.rounds, scale.times.measure);
-        let report = Report { machine: &machine, rounds, seconds, image_bytes: scale.image_bytes, loads: &results };
-        std::fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
+    let (rounds, seconds, commit) = (scale.rounds, scale.times.measure, commit());
+    let report =
+        Report { commit: &commit, machine: &machine, rounds, seconds, image_bytes: scale.image_bytes, loads: &results };
+    let text = serde_json::to_string_pretty(&report)? + "\n";
+    let kept = args.keep.then(|| workspace::root().join("ci/bench").join(format!("{commit}.json")));
+    // Pictures are made of a file.
+    let drawn = args.plots.as_ref().map(|_| folder.path().join("results.json"));
+    for file in args.json.iter().chain(&kept).chain(&drawn) {
+        let written = file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(file, &text));
+        written.with_context(|| format!("cannot write {}", file.display()))?;
     }
-    verdict(&results, args.quick)
+    if let Some(file) = &kept {
+        println!("kept: {}", file.display());
+    }
+    if let (Some(prefix), Some(file)) = (&args.plots, &drawn) {
+        draw(file, prefix)?;
+    }
+    let compared = against.map_or(Ok(()), |kept| kept.compare(&results, &machine, !args.quick));
+    verdict(&results, args.quick)?;
+    compared
+}
+
+/// Every server that there is a program for.
+fn installed() -> Vec<Peer> {
+    let has = |peer: &Peer| match peer {
+        Peer::Istgt => {
+            let missing = setup::missing_for(&[setup::Part::Istgt]);
+            if let Some(what) = missing.first() {
+                println!("istgt is left out: {what} is not installed; `cargo xtask setup` installs it");
+            }
+            missing.is_empty()
+        }
+        _ => true,
+    };
+    Peer::value_variants().iter().copied().filter(has).collect()
+}
+
+/// The short name of the commit that is measured; with changes that are not committed it says so.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).current_dir(workspace::root()).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let name = git(&["rev-parse", "--short", "HEAD"]);
+    let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
+    let name = if name.is_empty() { "unknown".to_owned() } else { name };
+    if changed { format!("{name}-changed") } else { name }
+}
+
+/// Has testkit's `plot` draw the results.
+fn draw(results: &Path, prefix: &Path) -> Result<()> {
+    let plot = build_binary("iesp-testkit", "plot", true)?;
+    if let Some(folder) = prefix.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let status = std::process::Command::new(plot).arg(results).arg("-o").arg(prefix).status();
+    if !status.context("plot cannot be started")?.success() {
+        bail!("the results could not be drawn");
+    }
+    Ok(())
 }
 
 /// The rounds: for each load, each server's samples.
 fn all_rounds(
     loads: &[&Load],
     servers: &[(Peer, Server)],
-    generator: &std::path::Path,
+    generator: &Path,
     scale: &Scale,
     folder: &MemoryFolder,
 ) -> Result<Vec<PeerSamples>> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
+use super::istgt;
 use crate::process::{Running, last_lines, run_logged};
 use crate::target::{Launch, Served, TARGET_NAME};
 use crate::workspace::{build_binary, find_program};
@@ -26,6 +27,8 @@ pub enum Peer {
     Tgt,
     /// Debian's tgt as it comes: 8 KiB segments, every write solicited
     TgtDefault,
+    /// Debian's istgt with large segments; it knows no writes without an R2T
+    Istgt,
     /// The least that a target can do
     Yardstick,
 }
@@ -47,6 +50,7 @@ impl Peer {
             Peer::Iesp => "iesp",
             Peer::Tgt => "tgt tuned",
             Peer::TgtDefault => "tgt default",
+            Peer::Istgt => "istgt",
             Peer::Yardstick => "yardstick",
         }
     }
@@ -61,6 +65,9 @@ impl Peer {
             Peer::Yardstick => build_binary("iesp-testkit", "yardstick", true),
             Peer::Tgt | Peer::TgtDefault => find_program("tgtd")
                 .context("tgtd is not installed: run `cargo xtask setup`, or leave it out by --servers"),
+            Peer::Istgt => find_program("istgt").context(
+                "istgt is not installed (Debian: istgt): run `cargo xtask setup`, or leave it out by --servers",
+            ),
         }
     }
 }
@@ -90,6 +97,9 @@ impl Server {
             Peer::Yardstick => yardstick(program, image, dir),
             Peer::Tgt => tgt(program, image, dir, TGT_TUNING),
             Peer::TgtDefault => tgt(program, image, dir, &[]),
+            Peer::Istgt => {
+                istgt::start(program, image, dir).map(|(process, url)| Server { process: Process::Own(process), url })
+            }
         }
         .with_context(|| format!("{} cannot be measured", peer.name()))
     }
@@ -169,11 +179,11 @@ fn tgt(program: &Path, image: &Path, dir: &Path, tuning: &[(&str, &str)]) -> Res
 }
 
 /// A port that was free a moment ago: tgt cannot choose one and say which.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn until_listening(port: u16, process: &mut Running, log: &Path) -> Result<()> {
+pub(super) fn until_listening(port: u16, process: &mut Running, log: &Path) -> Result<()> {
     let start = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Some(ended) = process.ended()? {

@@ -1,13 +1,13 @@
 //! From samples to medians, ratios and verdicts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::loads::{Load, YARDSTICK_LIMIT};
 use super::peers::Peer;
 use super::sample::Sample;
 
 /// Median and range of the rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle value, or the mean of the two in the middle.
     pub median: f64,

@@ -1,8 +1,8 @@
 //! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
 
-mod count;
-mod page;
-mod report;
+pub mod count;
+pub mod page;
+pub mod report;
 mod steps;
 
 use std::io::IsTerminal;
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
 
-    let mut report = Report::default();
+    let mut report = Report { title: "cargo xtask ci".to_owned(), steps: Vec::new() };
     for (index, step) in chosen.iter().enumerate() {
         announce(index + 1, chosen.len(), step);
         let done = match lacking(step) {
@@ -189,7 +189,7 @@ fn show(step: &StepReport, dir: &Path) {
     println!("    FAILED in {took}: {failure}");
     let log = dir.join(&step.log);
     last_lines(&log, LINES_SHOWN).iter().for_each(|line| println!("    | {line}"));
-    println!("    again: {}", step.again());
+    println!("    again: {}", step.again);
     println!("    log:   {}", log.display());
 }
 
@@ -202,8 +202,7 @@ fn conclude(report: &Report, dir: &Path) -> bool {
             println!("skipped: {}: {why}", step.name);
         }
     }
-    let failed: Vec<&str> =
-        report.steps.iter().filter(|step| step.failure.is_some()).map(|step| step.name.as_str()).collect();
+    let failed: Vec<&str> = report.failed().map(|step| step.name.as_str()).collect();
     println!(
         "verdict: {}",
         if failed.is_empty() { "all steps passed".into() } else { format!("failed: {}", failed.join(", ")) }

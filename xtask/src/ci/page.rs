@@ -77,7 +77,7 @@ impl<T: AsRef<str>> Display for Text<T> {
 
 fn page(report: &Report, about: &About, reports: &Path) -> String {
     let total = report.total();
-    let failed: Vec<&StepReport> = report.steps.iter().filter(|step| step.failure.is_some()).collect();
+    let failed: Vec<&StepReport> = report.failed().collect();
     let verdict = if failed.is_empty() { "passed" } else { "FAILED" };
     let seconds: f64 = report.steps.iter().map(|step| step.seconds).sum();
     let mut html = String::new();
@@ -86,10 +86,11 @@ fn page(report: &Report, about: &About, reports: &Path) -> String {
         html,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>iESP: {verdict}</title>\n\
-         <style>\n{}</style>\n</head>\n<body>\n<h1>iESP: cargo xtask ci</h1>\n\
+         <style>\n{}</style>\n</head>\n<body>\n<h1>iESP: {}</h1>\n\
          <p class=\"faint\">{}<br>{}, {}</p>\n<p class=\"verdict {verdict}\">{}</p>\n\
          <p>{} passed, {} failed, {} skipped or ignored in {}</p>\n",
         include_str!("page.css"),
+        Text(&report.title),
         Text(&about.commit),
         Text(&about.time),
         Text(&about.machine),
@@ -144,7 +145,7 @@ fn section(html: &mut String, step: &StepReport, reports: &Path) {
     let broken = if step.failure.is_some() { " class=\"broken\"" } else { "" };
     let _ = writeln!(
         html,
-        "<section{broken}>\n<h2 id=\"{name}\">{name} <span class=\"word {verdict}\">{verdict}</span></h2>\n<p>{}, {}</p>",
+        "<section{broken}>\n<h2 id=\"{name}\">{name} <span class=\"word {verdict}\">{verdict}</span></h2>\n<p>{} <span class=\"faint\">({})</span></p>",
         Text(&step.about),
         spell(Duration::from_secs_f64(step.seconds)),
         name = Text(&step.name),
@@ -157,9 +158,11 @@ fn section(html: &mut String, step: &StepReport, reports: &Path) {
         let _ = writeln!(html, "<p class=\"FAILED\">{}</p>", Text(why));
         let last = last_lines(&file, LINES_SHOWN).join("\n");
         let _ = writeln!(html, "<h3>The last lines of its log</h3>\n<pre>{}</pre>", Text(last));
-        let _ = writeln!(html, "<h3>Once more, alone</h3>\n<pre class=\"command\">{}</pre>", Text(step.again()));
+        let _ = writeln!(html, "<h3>Once more, alone</h3>\n<pre class=\"command\">{}</pre>", Text(&step.again));
     }
-    let _ = writeln!(html, "<pre class=\"command\">{}</pre>", Text(step.commands.join("\n")));
+    if !step.commands.is_empty() {
+        let _ = writeln!(html, "<pre class=\"command\">{}</pre>", Text(step.commands.join("\n")));
+    }
     results(html, step, reports);
     pictures(html, step, reports);
     let text = log(&file, MOST_OF_LOG);
@@ -246,6 +249,7 @@ mod tests {
             seconds: 2.5,
             log: format!("logs/{name}.log"),
             checks: (name == "clients").then_some("clients.json"),
+            again: format!("cargo xtask ci --only {name}"),
         }
     }
 
@@ -262,7 +266,10 @@ mod tests {
         }
         let mut skipped = step("vm-quick", None);
         skipped.skipped = Some("not installed: QEMU".into());
-        let report = Report { steps: vec![step("bench", Some("exit code 1")), step("clients", None), skipped] };
+        let report = Report {
+            title: "x".into(),
+            steps: vec![step("bench", Some("exit code 1")), step("clients", None), skipped],
+        };
         let file = dir.path().join("report.html");
         write(&report, &file, dir.path()).unwrap();
         let html = std::fs::read_to_string(file).unwrap();

@@ -17,6 +17,9 @@ use crate::process::spell;
 /// The whole run.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
+    /// The command that was run.
+    #[serde(skip)]
+    pub title: String,
     /// The steps in their order.
     pub steps: Vec<StepReport>,
 }
@@ -44,6 +47,9 @@ pub struct StepReport {
     /// The list of its single results, relative to the report, where it leaves one.
     #[serde(skip)]
     pub checks: Option<&'static str>,
+    /// The command that repeats it alone.
+    #[serde(skip)]
+    pub again: String,
 }
 
 impl StepReport {
@@ -62,12 +68,8 @@ impl StepReport {
                 Count::Clients(file) => Some(file),
                 _ => None,
             },
+            again: format!("cargo xtask ci --only {}", step.name),
         }
-    }
-
-    /// The command that repeats it alone.
-    pub fn again(&self) -> String {
-        format!("cargo xtask ci --only {}", self.name)
     }
 
     /// Its verdict in a word.
@@ -91,6 +93,11 @@ impl Report {
         let mut total = Tally::default();
         self.steps.iter().for_each(|step| total += step.tally);
         total
+    }
+
+    /// The steps that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &StepReport> {
+        self.steps.iter().filter(|step| step.failure.is_some())
     }
 
     /// The table of steps.
@@ -207,8 +214,12 @@ mod tests {
             log: format!("logs/{name}.log"),
             skipped: None,
             checks: None,
+            again: String::new(),
         };
-        Report { steps: vec![step("format", None, 1, 0), step("tests", Some("`cargo test`: exit code 101"), 40, 2)] }
+        Report {
+            title: "ci".into(),
+            steps: vec![step("format", None, 1, 0), step("tests", Some("`cargo test`: exit code 101"), 40, 2)],
+        }
     }
 
     #[test]

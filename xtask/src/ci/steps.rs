@@ -157,6 +157,13 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             Count::Whole,
             10,
         ),
+        step(
+            "hil",
+            "the runner for boards, with iesp as a board that is not there",
+            vec![CargoCommand::new("xtask hil host")],
+            Count::Whole,
+            10,
+        ),
     ];
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
