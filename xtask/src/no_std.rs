@@ -18,6 +18,16 @@ use crate::workspace;
 const CRATES: &[(&str, &str)] =
     &[("iesp-firmware", "target/firmware"), ("iesp-iscsi", "target/iscsi"), ("iesp-scsi", "target/scsi")];
 
+/// Crates without `std` that need a heap.
+const WITH_HEAP: &[(&str, &str)] = &[("iesp-snmp", "target/snmp")];
+
+/// A heap for the probe, which never has anything to give.
+const HEAP: &str = "struct Heap;\n\
+    unsafe impl core::alloc::GlobalAlloc for Heap {\n    \
+    unsafe fn alloc(&self, _: core::alloc::Layout) -> *mut u8 { core::ptr::null_mut() }\n    \
+    unsafe fn dealloc(&self, _: *mut u8, _: core::alloc::Layout) {}\n}\n\
+    #[global_allocator]\nstatic HEAP: Heap = Heap;\n";
+
 /// The error code for two definitions of one lang item, here the panic handler.
 const DUPLICATE_LANG_ITEM: &str = "E0152";
 
@@ -29,7 +39,7 @@ pub fn run() -> Result<()> {
     let dir = workspace::build_dir().join("no-std");
     let log = build_probe(&dir.join("with-std"), &[], "extern crate std;\n")?;
     ensure!(log.contains(DUPLICATE_LANG_ITEM), "the probe does not notice `std`:\n{log}");
-    for (package, folder) in CRATES {
+    for (package, folder) in CRATES.iter().chain(WITH_HEAP) {
         let text = std::fs::read_to_string(workspace::root().join(folder).join("src/lib.rs"))?;
         ensure!(text.contains("no_std"), "{folder}/src/lib.rs does not say no_std");
         println!("no-std: {package} says no_std");
@@ -39,6 +49,11 @@ pub fn run() -> Result<()> {
         bail!("the crates do not link without std:\n{log}");
     }
     println!("no-std: {} crates link without std and without an allocator", CRATES.len());
+    let log = build_probe(&dir.join("with-heap"), WITH_HEAP, HEAP)?;
+    if !log.is_empty() {
+        bail!("the crates with a heap do not link without std:\n{log}");
+    }
+    println!("no-std: {} crate links without std, with an allocator", WITH_HEAP.len());
     Ok(())
 }
 
@@ -91,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_crates_are_where_the_table_says() {
-        for (package, folder) in CRATES {
+        for (package, folder) in CRATES.iter().chain(WITH_HEAP) {
             let manifest = std::fs::read_to_string(workspace::root().join(folder).join("Cargo.toml")).unwrap();
             assert!(manifest.contains(&format!("name = \"{package}\"")), "{folder}");
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::commands::Command;
-use crate::size;
+use crate::{metrics, size, snmp};
 
 /// What a disk is kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,17 +74,23 @@ pub struct Cli {
     #[arg(short = 'D', long = "no-digests")]
     pub no_digests: bool,
 
-    /// Answer SNMP (versions 1 and 2c) on this UDP port; 161 is the usual one, 0 takes a free one.
+    /// Answer SNMP (versions 1, 2c and 3) on this UDP port; 161 is the usual one, 0 takes a free one.
     #[arg(short = 'S', long = "snmp-port", value_name = "PORT")]
     pub snmp_port: Option<u16>,
 
-    /// Community that SNMP requests must name.
-    #[arg(long, value_name = "NAME", default_value = "public", requires = "snmp_port")]
-    pub snmp_community: String,
+    /// Community that SNMP requests of versions 1 and 2c must name. [default: public; none with --snmp-users]
+    #[arg(long, value_name = "NAME", requires = "snmp_port")]
+    pub snmp_community: Option<String>,
 
     /// Address to answer SNMP on, IPv4 or IPv6.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", requires = "snmp_port")]
     pub snmp_listen: IpAddr,
+
+    #[command(flatten)]
+    pub snmp: snmp::SnmpOptions,
+
+    #[command(flatten)]
+    pub metrics: metrics::MetricsOptions,
 
     /// Write the process id to a file, which is removed at exit.
     #[arg(short = 'P', long = "pid-file", value_name = "FILE")]

@@ -22,6 +22,12 @@ impl Clock {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Nanoseconds since the start.
+    #[inline]
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// When the clock shows `millis`.
     pub fn instant(&self, millis: u64) -> Instant {
         self.start + Duration::from_millis(millis)

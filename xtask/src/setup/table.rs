@@ -163,6 +163,16 @@ pub const REQUIREMENTS: &[Requirement] = &[
         note: None,
     },
     Requirement {
+        probe: Probe::Program("promtool"),
+        why: "the server's tests have Prometheus read its metrics",
+        apt: &["prometheus"],
+        dnf: &["golang-github-prometheus"],
+        pacman: &["prometheus"],
+        note: Some(
+            "where systemd runs, the package prometheus starts a daemon on port 9090 that no test uses: `systemctl disable --now prometheus` ends it",
+        ),
+    },
+    Requirement {
         probe: Probe::Program("tgtd"),
         why: "bench: the peer that iesp is measured beside",
         apt: &["tgt"],

@@ -111,6 +111,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         // 11.19: as much of the ping's data as the initiator can take.
         let len = data.len().min(self.parameters.peer_max_recv_data_segment_length as usize);
         out.push(self.digests, pong.emit(), &data[..len]);
+        self.statistics.nops_sent += 1;
         Event::Handled
     }
 
@@ -133,6 +134,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         };
         self.accept(request.immediate);
         if response == 0 {
+            self.statistics.logout = Some(request.reason);
             self.phase = Phase::LoggingOut { itt: request.itt };
             return Event::Logout;
         }

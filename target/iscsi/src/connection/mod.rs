@@ -23,7 +23,7 @@ use crate::discovery::TextPhase;
 use crate::login::{Established, Login};
 use crate::outbox::Digests;
 use crate::params::{Limits, Parameters};
-use crate::pdu::{LoginStatus, TaskAttribute, TaskRequest};
+use crate::pdu::{LoginStatus, LogoutReason, TaskAttribute, TaskRequest};
 use data_out::Placing;
 use slots::Slots;
 use timers::Timers;
@@ -99,7 +99,7 @@ pub enum Event<'b> {
     TaskManagement(TaskRequest, Option<TaskId>),
     /// The initiator logs out. When all tasks are quiet, call [`Connection::logout_response`], send and close.
     Logout,
-    /// The unit belongs behind others that have not come. Keep a copy and hand it in again once
+    /// The unit belongs behind others that have not come. Keep a copy and hand it to [`Connection::turn`] once
     /// [`Connection::expected_cmd_sn`] is its CmdSN, or close the connection.
     Early {
         /// Its CmdSN.
@@ -172,10 +172,22 @@ pub enum Close {
 pub struct Statistics {
     /// Units received.
     pub units: u64,
+    /// SCSI Command units among them.
+    pub commands: u64,
+    /// SCSI Response units sent: a status that travels with data is none.
+    pub responses: u64,
+    /// NOP-Out units received.
+    pub nops_received: u64,
+    /// NOP-In units sent.
+    pub nops_sent: u64,
     /// Wrong digests.
     pub digest_errors: u64,
     /// Units with format errors.
     pub format_errors: u64,
+    /// 1 where the connection ended because the peer was silent for too long.
+    pub timeouts: u64,
+    /// Why the initiator logged out, once it did.
+    pub logout: Option<LogoutReason>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

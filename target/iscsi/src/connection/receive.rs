@@ -61,6 +61,32 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         out: &mut Outbox<'_>,
         env: &mut dyn Environment,
     ) -> Result<Received<'b>, Close> {
+        self.unit(now, input, out, env, true)
+    }
+
+    /// Takes a unit again that came before its turn ([`Event::Early`]): it was counted when it came.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn turn<'b>(
+        &mut self,
+        now: u64,
+        unit: &'b [u8],
+        out: &mut Outbox<'_>,
+        env: &mut dyn Environment,
+    ) -> Result<Received<'b>, Close> {
+        self.unit(now, unit, out, env, false)
+    }
+
+    #[inline]
+    fn unit<'b>(
+        &mut self,
+        now: u64,
+        input: &'b [u8],
+        out: &mut Outbox<'_>,
+        env: &mut dyn Environment,
+        fresh: bool,
+    ) -> Result<Received<'b>, Close> {
         let Some(header) = input.first_chunk::<BHS_LEN>() else {
             return Ok(Received::Incomplete { need: BHS_LEN });
         };
@@ -85,7 +111,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
                 && bhs.opcode() == Some(Opcode::DataOut)
                 && let Some(event) = self.place(&bhs)
             {
-                self.count(now);
+                self.count(now, &bhs);
                 return Ok(Received::Unit { consumed: data_at, event });
             }
             return Ok(Received::Incomplete { need: total });
@@ -93,7 +119,9 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         if out.room() < Self::OUTBOX_MIN.max(len + 64) {
             return Ok(Received::Full);
         }
-        self.count(now);
+        if fresh {
+            self.count(now, &bhs);
+        }
         let data = &unit[data_at..data_at + len];
         if digests.data && len > 0 {
             let (covered, wire) = unit[data_at..].split_at(padded(len));
@@ -113,8 +141,13 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         if bhs.opcode() == Some(Opcode::DataOut) { self.data_out_lost(bhs) } else { Event::Handled }
     }
 
-    fn count(&mut self, now: u64) {
+    fn count(&mut self, now: u64, bhs: &Bhs) {
         self.statistics.units += 1;
+        match bhs.opcode() {
+            Some(Opcode::ScsiCommand) => self.statistics.commands += 1,
+            Some(Opcode::NopOut) => self.statistics.nops_received += 1,
+            _ => {}
+        }
         self.timers.heard(now);
     }
 

@@ -59,6 +59,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
     /// expected as many; `sense` is at most 252 bytes. The outbox has room for [`super::OUTBOX_MIN`] bytes.
     pub fn respond(&mut self, task: TaskId, out: &mut Outbox<'_>, status: u8, sense: &[u8], wanted: u32) {
         let Some(slot) = self.slots.remove(task) else { return };
+        self.statistics.responses += 1;
         let command = slot.command;
         // 11.3.4: without R or W nothing was expected.
         let expected = if command.read || command.write { command.expected_len } else { 0 };

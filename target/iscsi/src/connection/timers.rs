@@ -68,11 +68,15 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         }
         match (self.phase, self.timers.pinged) {
             (Phase::Login, _) => Err(Close::Timeout("the login was not finished")),
-            (_, Some(_)) => Err(Close::Timeout("a NOP-In was not answered")),
+            (_, Some(_)) => {
+                self.statistics.timeouts += 1;
+                Err(Close::Timeout("a NOP-In was not answered"))
+            }
             (_, None) => {
                 // 11.19.1: an unsolicited NOP-In has a reserved task tag and does not use up a StatSN.
                 let ping = NopIn { lun: 0, itt: RESERVED_TAG, ttt: self.stat_sn >> 1, numbers: self.numbers() };
                 out.push(self.digests, ping.emit(), &[]);
+                self.statistics.nops_sent += 1;
                 self.timers.pinged = Some(now);
                 Ok(())
             }

@@ -23,6 +23,7 @@ fn the_window_opens_with_the_login() {
 #[test]
 fn an_early_command_waits_for_its_turn() {
     let mut pair = Pair::full();
+    let before = *pair.target.statistics();
     let commands: Vec<ScsiCommand> = (0..4).map(|number| pair.initiator.bare(&[number])).collect();
     for early in [&commands[3], &commands[1], &commands[2]] {
         assert_eq!(pair.unit(&early.emit(), &[]), [Seen::Early(early.cmd_sn)]);
@@ -34,6 +35,9 @@ fn an_early_command_waits_for_its_turn() {
     });
     assert_eq!(order.collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(pair.target.expected_cmd_sn(), 5);
+    // Each was received once, whatever its turn.
+    let counted = pair.target.statistics();
+    assert_eq!((counted.units - before.units, counted.commands - before.commands), (4, 4));
 }
 
 /// Data-Out units of an early command wait with it.

@@ -185,10 +185,10 @@ impl Pair {
             self.ready.extend(ready.map(|(_, unit)| unit));
         }
         if let Some(unit) = self.ready.pop_front() {
-            return self.take(&unit).map(|(_, seen)| Some(seen));
+            return self.take(&unit, true).map(|(_, seen)| Some(seen));
         }
         let wire = std::mem::take(&mut self.wire);
-        let taken = self.take(&wire);
+        let taken = self.take(&wire, false);
         self.wire = wire;
         let (consumed, seen) = taken?;
         self.wire.drain(..consumed);
@@ -213,9 +213,12 @@ impl Pair {
         event.map(|seen| Some(Some(seen)))
     }
 
-    fn take(&mut self, wire: &[u8]) -> Result<(usize, Option<Seen>), Close> {
+    fn take(&mut self, wire: &[u8], early: bool) -> Result<(usize, Option<Seen>), Close> {
         let now = self.now;
-        let (consumed, event) = match self.with_outbox(|target, out| target.next(now, wire, out, &mut Site))? {
+        let received = self.with_outbox(|target, out| {
+            if early { target.turn(now, wire, out, &mut Site) } else { target.next(now, wire, out, &mut Site) }
+        });
+        let (consumed, event) = match received? {
             Received::Incomplete { need } => {
                 assert!(need > wire.len(), "{need} bytes are there");
                 return Ok((0, None));

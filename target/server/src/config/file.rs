@@ -14,7 +14,7 @@ use crate::access::{Access, Credentials, Pattern, User};
 use crate::backend::{NbdAddress, TlsFiles};
 use crate::failure::Failure;
 use crate::target::SESSIONS;
-use crate::{logging, snmp};
+use crate::{logging, metrics, snmp};
 
 /// Most bytes of a file: none that people write is as long.
 const LONGEST: u64 = 4 << 20;
@@ -107,6 +107,7 @@ impl Reader<'_> {
         });
         let threads = root.number("threads", 1..=256, "").map(|spot| spot.value);
         let snmp = self.snmp(root);
+        let metrics = Self::metrics(root);
         let log = root.section("log").map(|section| logging::Config::read(&section, self.folder));
         let pid_file = root.text("pid-file", "the name of a file").map(|file| self.folder.join(file.value));
         let control = root.text("control", "the name of a socket").map(|socket| self.folder.join(socket.value));
@@ -119,6 +120,7 @@ impl Reader<'_> {
             limits,
             threads: threads.unwrap_or_else(flags::cores),
             snmp,
+            metrics,
             log: log.unwrap_or_default(),
             pid_file,
             control,
@@ -440,9 +442,32 @@ impl Reader<'_> {
             names::resolve(text, 161).ok().and_then(|found| found.into_iter().next()).ok_or_else(wrong)
         });
         let listen = listen.map_or_else(|| std::net::SocketAddr::from(([127, 0, 0, 1], 161)), |listen| listen.value);
-        let community = section.text("community", "a name").map_or("public", |community| community.value).to_owned();
+        let community = section.text("community", "a name").map(|community| community.value);
+        let users = section.text("users-file", "the name of a file").map(|file| {
+            snmp::users::read(&self.folder.join(file.value)).unwrap_or_else(|failure| {
+                section.report(file.span, failure.to_string());
+                Vec::new()
+            })
+        });
+        let engine_file = section.text("engine-file", "the name of a file");
+        let text = |key| section.text(key, "text").map_or_else(String::new, |text| text.value.to_owned());
+        let (contact, location) = (text("contact"), text("location"));
         section.done();
-        Some(snmp::Config { listen, community })
+        Some(snmp::Config {
+            engine_file: engine_file.map(|file| self.folder.join(file.value)),
+            contact,
+            location,
+            ..snmp::Config::new(listen, community, users.unwrap_or_default())
+        })
+    }
+
+    fn metrics(root: &Section<'_>) -> Option<metrics::Listen> {
+        const WANTED: &str = "an address and a port, as in \"127.0.0.1:9260\"";
+        let section = root.section("metrics")?;
+        let listen = section.parse("listen", WANTED, str::parse::<metrics::Listen>);
+        let listen = section.required(listen, "listen", WANTED);
+        section.done();
+        Some(listen?.value)
     }
 }
 

@@ -51,7 +51,8 @@ pub fn config(cli: &Cli) -> Result<Config, Failure> {
         discovery: access,
         limits: Limits { digests: !cli.no_digests, ..Limits::default() },
         threads: cli.threads.map_or_else(cores, usize::from),
-        snmp: snmp_config(cli),
+        snmp: snmp_config(cli)?,
+        metrics: cli.metrics.listen,
         log: log(cli)?,
         pid_file: cli.pid_file.clone(),
         control: cli.control.clone(),
@@ -117,8 +118,11 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
     if let Some(threads) = cli.threads {
         config.threads = threads.into();
     }
-    if given.any(&["snmp_port", "snmp_community", "snmp_listen"]) {
-        config.snmp = snmp_config(cli);
+    if given.has("snmp_port") {
+        config.snmp = snmp_config(cli)?;
+    }
+    if cli.metrics.listen.is_some() {
+        config.metrics = cli.metrics.listen;
     }
     if given.any(&["log_level", "log_file"]) {
         config.log.override_with(&cli.log_level, cli.log_file.as_deref())?;
@@ -217,11 +221,17 @@ fn portals(cli: &Cli, default: &str) -> Result<Vec<PortalConfig>, Failure> {
     Ok(portals)
 }
 
-fn snmp_config(cli: &Cli) -> Option<snmp::Config> {
-    cli.snmp_port.map(|port| snmp::Config {
-        listen: std::net::SocketAddr::new(cli.snmp_listen, port),
-        community: cli.snmp_community.clone(),
-    })
+fn snmp_config(cli: &Cli) -> Result<Option<snmp::Config>, Failure> {
+    let Some(port) = cli.snmp_port else { return Ok(None) };
+    let listen = std::net::SocketAddr::new(cli.snmp_listen, port);
+    let options = &cli.snmp;
+    let users = options.users.as_deref().map(snmp::users::read).transpose()?.unwrap_or_default();
+    Ok(Some(snmp::Config {
+        engine_file: options.engine_file.clone(),
+        contact: options.contact.clone(),
+        location: options.location.clone(),
+        ..snmp::Config::new(listen, cli.snmp_community.as_deref(), users)
+    }))
 }
 
 fn number(text: &str) -> u32 {

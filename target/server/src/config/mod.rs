@@ -22,8 +22,8 @@ use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::logging;
-use crate::snmp;
 use crate::target::SESSIONS;
+use crate::{metrics, snmp};
 
 /// The largest LUN: flat space would allow more, peripheral addressing is what every initiator speaks (SAM-5 4.7.7.2).
 const LUN_MAX: u16 = 254;
@@ -48,6 +48,8 @@ pub struct Config {
     pub threads: usize,
     /// The SNMP agent, where one is wanted.
     pub snmp: Option<snmp::Config>,
+    /// Where metrics are served, where they are.
+    pub metrics: Option<metrics::Listen>,
     /// The log.
     pub log: logging::Config,
     /// Where the process id goes.

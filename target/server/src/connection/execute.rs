@@ -11,6 +11,7 @@ use super::Driver;
 use super::tasks::{Read, State, Workspace};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
+use crate::latency;
 use crate::luns::{Lun, lun_number};
 use crate::pool::{Job, Work};
 
@@ -36,6 +37,7 @@ impl Driver<'_> {
         let wanted = task.data_out_len().min(command.data_out);
         let slot = self.slots.occupy(command.task, Some(task), lun.number, command.attribute, command.data_in);
         slot.data_len = wanted as usize;
+        (slot.command, slot.began) = (latency::Command::of(cdb[0]), self.round);
         match command.fault {
             None | Some(CommandFault::Unsupported) => {}
             Some(fault) => return self.fail(command.task, fault),
@@ -263,9 +265,24 @@ impl Driver<'_> {
         }
         self.outgoing.len = out.len();
         let lun = slot.lun;
+        if !good {
+            self.entry.counters().failed(lun);
+        }
+        self.measure(id);
         self.vacate(id);
         if completion.wake {
             self.wake(lun);
+        }
+    }
+
+    /// A task was answered: how long it took is known when the answer leaves.
+    #[inline]
+    pub(super) fn measure(&mut self, id: TaskId) {
+        let slot = &self.slots[id];
+        let counters = self.entry.counters();
+        let Some(row) = counters.row(slot.lun) else { return };
+        if self.ended.push(row, slot.command, slot.began) {
+            self.ended.record(self.clock.nanos(), counters.latencies());
         }
     }
 

@@ -59,13 +59,17 @@ pub(super) fn destination<'b>(placing: &'b mut Option<Placing>, inbox: &'b mut I
 impl Driver<'_> {
     /// Does all that can be done at once.
     pub(super) fn advance(&mut self) -> Result<Next, End> {
-        let now = self.clock.now();
+        self.round = self.clock.nanos();
+        let now = self.round / 1_000_000;
         #[cfg(target_os = "linux")]
         self.pace.round(now);
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
         let next = self.consume(&mut inbox, now);
         // Before the answers leave: what an initiator has seen is counted.
         self.entry.counters().publish(self.protocol.statistics());
+        if !self.ended.is_empty() {
+            self.ended.record(self.clock.nanos(), self.entry.counters().latencies());
+        }
         self.inbox = inbox;
         next
     }
@@ -141,7 +145,11 @@ impl Driver<'_> {
         let digests = self.protocol.digests();
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let mut door = Door::new(self.node, self.portal, self.local);
-        let received = self.protocol.next(now, bytes, &mut out, &mut door);
+        let received = if was_kept {
+            self.protocol.turn(now, bytes, &mut out, &mut door)
+        } else {
+            self.protocol.next(now, bytes, &mut out, &mut door)
+        };
         self.outgoing.len = out.len();
         if received.is_err() {
             self.note = door.into_note();

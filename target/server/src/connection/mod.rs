@@ -34,9 +34,11 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::latency::Ended;
 use crate::luns::Luns;
 use crate::messages::Message;
 use crate::node::{Entry, Node, PortalId};
+use crate::statistics::{Failure, Refusal, Session};
 use crate::target::{Guest, Who};
 use crate::trace::Tracer;
 pub use alone::Served;
@@ -99,6 +101,10 @@ pub struct Driver<'t> {
     clock: Clock,
     entry: Entry,
     portal: PortalId,
+    /// When this round began, in nanoseconds of the clock.
+    round: u64,
+    /// Commands that ended in this round.
+    ended: Ended,
     local: SocketAddr,
     peer: SocketAddr,
     /// The session's logical units. Its own copy of the table: nobody else counts references to it.
@@ -149,9 +155,7 @@ pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, pee
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;
     driver.tell(&end);
-    if driver.joined {
-        node.statistics.session_ended(matches!(end, End::LoggedOut));
-    }
+    driver.count_end(&end);
 }
 
 impl<'t> Driver<'t> {
@@ -175,6 +179,8 @@ impl<'t> Driver<'t> {
             clock,
             entry,
             portal,
+            round: clock.nanos(),
+            ended: Ended::new(),
             local,
             peer,
             luns: Arc::default(),
@@ -224,6 +230,25 @@ impl<'t> Driver<'t> {
                 let reason = reason.trim_start_matches("login refused: ");
                 tracing::warn!(%peer, initiator, target, reason, "login refused");
             }
+        }
+    }
+
+    /// The connection has ended: counts how.
+    fn count_end(&self, end: &End) {
+        let statistics = &self.node.statistics;
+        let counted = self.protocol.statistics();
+        self.entry.counters().publish(counted);
+        let (initiator, target) = self.protocol.asked().unwrap_or_default();
+        match (end, counted.logout) {
+            (End::LoggedOut, Some(reason)) => statistics.logged_out(target, reason),
+            _ if self.joined => {
+                let why = if let End::Protocol(close) = end { Failure::of(close) } else { Failure::Other };
+                statistics.session_failed(why, initiator);
+            }
+            (End::Protocol(Close::LoginFailed(status)), _) => {
+                statistics.login_refused(target, Refusal::of(*status), initiator, self.peer);
+            }
+            _ => {}
         }
     }
 
@@ -295,7 +320,10 @@ impl<'t> Driver<'t> {
             self.guest = Some(guest);
         }
         self.joined = true;
-        self.node.statistics.session_began();
+        if let Some(established) = self.protocol.established() {
+            let session = Session::new(&established, self.entry.tsih(), self.local, self.peer);
+            self.node.statistics.session_began(self.entry.counters(), session);
+        }
         tracing::info!(%peer, initiator = name, target = to, "logged in");
         Ok(())
     }

@@ -135,6 +135,7 @@ impl Driver<'_> {
                 self.protocol.data_in(id, &mut out, len, Some(slot.data_in_len()));
                 self.outgoing.len = out.len();
                 let number = slot.lun;
+                self.measure(id);
                 self.vacate(id);
                 if wake {
                     self.wake(number);

@@ -7,6 +7,7 @@ use iesp_iscsi::pdu::TaskAttribute;
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
 
 use crate::buffers::Buffer;
+use crate::latency;
 use crate::luns::Lun;
 use crate::pool::Work;
 
@@ -100,6 +101,10 @@ pub struct Slot {
     pub task: Option<Task>,
     /// Logical unit number.
     pub lun: u16,
+    /// What it is counted as.
+    pub command: latency::Command,
+    /// When it was taken, in nanoseconds of the clock.
+    pub began: u64,
     /// Task attribute.
     pub attribute: TaskAttribute,
     /// Which of the session's commands it is, counted from the first.
@@ -155,6 +160,8 @@ impl Slots {
                 state: State::Free,
                 task: None,
                 lun: 0,
+                command: latency::Command::Other,
+                began: 0,
                 attribute: TaskAttribute::Simple,
                 arrival: 0,
                 data_in: 0,

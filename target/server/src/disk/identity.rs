@@ -78,7 +78,7 @@ const DEVICES: &str = "/var/lib/iesp/devices";
 const EXPORTS: &str = "exports";
 
 /// The service manager's word (systemd.exec(5)), the system's folder, or the user's own.
-fn state_folder() -> Result<PathBuf, Failure> {
+pub fn state_folder() -> Result<PathBuf, Failure> {
     let given = std::env::var_os("STATE_DIRECTORY").filter(|folder| !folder.is_empty());
     match given {
         Some(given) => Ok(std::env::split_paths(&given).next().unwrap_or_default()),

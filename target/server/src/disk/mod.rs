@@ -2,6 +2,8 @@
 
 mod identity;
 
+pub use identity::state_folder;
+
 use std::fs::File;
 use std::sync::Arc;
 

@@ -56,6 +56,7 @@ struct Connected {
 impl Node {
     /// A node with nobody there.
     pub fn new(catalog: Catalog, pool: Pool, homes: Homes, statistics: Statistics) -> Self {
+        number_targets(&statistics, &catalog);
         Self {
             pool,
             homes,
@@ -74,6 +75,7 @@ impl Node {
 
     /// Offers something else from now on.
     pub fn publish(&self, catalog: Catalog) {
+        number_targets(&self.statistics, &catalog);
         let old = self.catalog();
         self.budget.resize(old.settings.memory, catalog.settings.memory);
         if old.trace != catalog.trace {
@@ -142,6 +144,13 @@ impl Node {
     /// Connections that there are.
     pub fn connections(&self) -> usize {
         self.list().list.len()
+    }
+}
+
+/// Targets have their numbers in the order of the configuration, whoever comes first.
+fn number_targets(statistics: &Statistics, catalog: &Catalog) {
+    for offer in &catalog.offers {
+        statistics.target(&offer.target.name);
     }
 }
 

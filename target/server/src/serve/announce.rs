@@ -7,7 +7,7 @@ use crate::node::{Catalog, Node, Offer};
 use crate::{reach, size};
 
 /// Says what is served, and where.
-pub fn announce(node: &Node, snmp: Option<SocketAddr>) {
+pub fn announce(node: &Node, snmp: Option<SocketAddr>, metrics: Option<SocketAddr>) {
     let catalog = node.catalog();
     println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
     for offer in &catalog.offers {
@@ -30,6 +30,9 @@ pub fn announce(node: &Node, snmp: Option<SocketAddr>) {
     }
     if let Some(address) = snmp {
         println!("  SNMP    {address}");
+    }
+    if let Some(address) = metrics {
+        println!("  metrics http://{address}/metrics");
     }
     let is_long = |offer: &Offer| ["iqn.", "eui.", "naa."].iter().any(|form| offer.target.name.starts_with(form));
     if !catalog.offers.iter().all(is_long) {

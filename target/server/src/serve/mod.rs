@@ -25,7 +25,7 @@ use crate::node::{Node, Portal, PortalId};
 use crate::pool::Pool;
 use crate::snmp::Agent;
 use crate::threads::Homes;
-use crate::{life, service};
+use crate::{life, metrics, service};
 use listen::Listener;
 use shards::{Door, Shard};
 
@@ -42,6 +42,7 @@ struct Service {
     agent: Option<JoinHandle<()>>,
     /// Where the process is asked.
     control: Option<(Control, JoinHandle<()>)>,
+    metrics: Option<JoinHandle<()>>,
     /// The portals are the service manager's.
     is_given: bool,
     doors: Arc<[Door]>,
@@ -67,6 +68,7 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         None => config.portals.iter().map(listen::bind).collect::<Result<_, _>>()?,
     };
     let agent = config.snmp.clone().map(Agent::bind).transpose()?;
+    let metrics = config.metrics.map(metrics::Server::bind).transpose()?;
     let pid_file = config.pid_file.as_deref().map(life::PidFile::write).transpose()?;
     let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
     // Before the disks are opened: those that wait for the network live there.
@@ -84,18 +86,21 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
             next_portal: 0,
             agent: None,
             control: None,
+            metrics: None,
             is_given,
             doors: Arc::clone(&doors),
             config,
         };
         let snmp = agent.as_ref().map(Agent::address);
+        let told = metrics.as_ref().map(metrics::Server::address);
         for listener in listeners {
             serving.listen(listener).map_err(cannot)?;
         }
         serving.answer_snmp(agent);
+        serving.serve_metrics(metrics);
         let watching = service::watchdog().map(|limit| tokio::spawn(watch::watch(doors, limit, service::alive)));
         serving.answer_questions();
-        announce::announce(&serving.node, snmp);
+        announce::announce(&serving.node, snmp, told);
         let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
         let telling = tokio::spawn(summary::tell(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
@@ -179,9 +184,20 @@ impl Service {
         }
     }
 
+    fn serve_metrics(&mut self, server: Option<metrics::Server>) {
+        let node = Arc::clone(&self.node);
+        self.metrics = server.map(|server| {
+            tokio::spawn(async move {
+                if let Err(error) = server.serve(node).await {
+                    tracing::error!(%error, "metrics cannot be served");
+                }
+            })
+        });
+    }
+
     /// Has all connections end.
     async fn stop(self) {
-        for task in self.portals.iter().map(|portal| &portal.task).chain(&self.agent) {
+        for task in self.portals.iter().map(|portal| &portal.task).chain(&self.agent).chain(&self.metrics) {
             task.abort();
         }
         stop::stop_connections(&self.node).await;

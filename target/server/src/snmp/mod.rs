@@ -1,32 +1,62 @@
-//! The SNMP agent: versions 1 and 2c over UDP, to look at only.
+//! The SNMP agent over UDP, to look at only: what `iesp-snmp` makes of each datagram, with this program's values.
 //!
-//! [`objects`] says what there is, [`readings`] what its values are, [`pdu`] what a request is answered, and [`message`] who
-//! may ask. Another version is another kind of message around the same PDUs.
+//! [`readings`] says what the values are, [`users`] who may ask in version 3, and [`engine`] keeps what that version's
+//! engine has to remember.
 
-mod message;
-mod objects;
-mod pdu;
+mod engine;
+mod options;
 mod readings;
-#[cfg(test)]
-mod tests;
+pub mod users;
 
 use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use iesp_snmp::usm::Account;
 use tokio::net::UdpSocket;
 
+use crate::disk::state_folder;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::node::Node;
-use readings::{Host, Readings};
+pub use options::SnmpOptions;
+use readings::Readings;
+
+/// The community where none is named.
+const PUBLIC: &str = "public";
 
 /// What the agent is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// What a request must name.
-    pub community: String,
+    /// What a request of version 1 or 2c must name; `None`: these versions are not answered.
+    pub community: Option<String>,
+    /// Who may ask in version 3; where there is nobody, that version is not answered.
+    pub users: Vec<Account>,
+    /// Where the engine of version 3 is kept; `None`: in the state folder.
+    pub engine_file: Option<PathBuf>,
+    /// sysContact.
+    pub contact: String,
+    /// sysLocation.
+    pub location: String,
+}
+
+impl Config {
+    /// For these users, who come by version 3; with the community where one is named, or where there are no users.
+    pub fn new(listen: SocketAddr, community: Option<&str>, users: Vec<Account>) -> Self {
+        // Who asks for version 3 does not want a door beside it that anybody can open.
+        let default = users.is_empty().then_some(PUBLIC);
+        Self {
+            listen,
+            community: community.or(default).map(str::to_owned),
+            users,
+            engine_file: None,
+            contact: String::new(),
+            location: String::new(),
+        }
+    }
 }
 
 /// An agent that has its socket.
@@ -34,22 +64,25 @@ pub struct Config {
 pub struct Agent {
     socket: StdSocket,
     address: SocketAddr,
-    community: String,
+    agent: iesp_snmp::Agent,
+    host: Host,
 }
 
 impl Agent {
-    /// Takes the socket.
+    /// Takes the socket, and counts the engine's start where there are users.
     ///
     /// # Errors
     /// Why it cannot be had, and what to do.
     pub fn bind(config: Config) -> Result<Self, Failure> {
-        let Config { listen, community } = config;
+        let Config { listen, community, users, engine_file, contact, location } = config;
         let bound = StdSocket::bind(listen).and_then(|socket| {
             socket.set_nonblocking(true)?;
             Ok((socket.local_addr()?, socket))
         });
         let (address, socket) = bound.map_err(|error| not_bound(listen, &error))?;
-        Ok(Self { socket, address, community })
+        let engine = if users.is_empty() { None } else { Some(start_engine(&users, engine_file)?) };
+        let agent = iesp_snmp::Agent::new(iesp_snmp::Config { community: community.map(String::into_bytes), engine });
+        Ok(Self { socket, address, agent, host: Host::here(contact, location) })
     }
 
     /// Where it listens.
@@ -62,10 +95,10 @@ impl Agent {
     /// # Errors
     /// Where the socket cannot be used.
     pub async fn serve(self, node: Arc<Node>) -> std::io::Result<()> {
-        let socket = UdpSocket::from_std(self.socket)?;
-        let community = self.community;
-        let host = Host::here();
+        let Self { socket, mut agent, host, .. } = self;
+        let socket = UdpSocket::from_std(socket)?;
         let mut datagram = vec![0; 1 << 16];
+        let started = Instant::now();
         loop {
             let (len, peer) = match socket.recv_from(&mut datagram).await {
                 Ok(received) => received,
@@ -76,16 +109,32 @@ impl Agent {
                     continue;
                 }
             };
-            let request = &datagram[..len];
+            let time = u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32);
             // What is read is of this moment, and gone before the answer leaves.
-            let answer = message::answer(request, community.as_bytes(), &Readings::new(&node, &host));
-            if let Some(answer) = answer
-                && let Err(error) = socket.send_to(&answer, peer).await
-            {
+            let answer = agent.answer(&datagram[..len], time, &Readings::new(&node, &host));
+            let Some(answer) = answer else {
+                tracing::debug!(%peer, "an SNMP message gets no answer");
+                continue;
+            };
+            if let Err(error) = socket.send_to(&answer, peer).await {
                 tracing::debug!(%peer, %error, "an SNMP answer was not sent");
             }
         }
     }
+}
+
+fn start_engine(users: &[Account], file: Option<PathBuf>) -> Result<iesp_snmp::Engine, Failure> {
+    let file = match file {
+        Some(file) => file,
+        None => state_folder()?.join("snmp-engine"),
+    };
+    let engine::Engine { id, boots } = engine::start(&file)?;
+    let users = users.iter().map(|account| account.user(&id));
+    let users = users.collect::<Result<_, _>>().map_err(|unfit| Failure::usage(format!("SNMP users: {unfit}")))?;
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt)
+        .map_err(|error| Failure::runtime(format!("the system has no random source: {error}")))?;
+    Ok(iesp_snmp::Engine { id, boots, salt: u64::from_ne_bytes(salt), users })
 }
 
 fn not_bound(address: SocketAddr, error: &std::io::Error) -> Failure {

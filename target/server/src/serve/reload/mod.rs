@@ -15,6 +15,7 @@ use crate::config::{Config, Given, PortalConfig};
 use crate::failure::Failure;
 use crate::logging;
 use crate::luns::Lun;
+use crate::metrics;
 use crate::node::{Catalog, Offer};
 use crate::snmp::Agent;
 use crate::target::Target;
@@ -136,6 +137,7 @@ impl Service {
         disks::resize(&self.node, &fresh);
         self.dismiss();
         self.change_agent(&fresh, agent);
+        self.change_metrics(&fresh);
         let (targets, disks, portals) = (fresh.targets.len(), fresh.disks().count(), fresh.portals.len());
         tracing::info!(targets, disks, portals, changes = plan.describe(), "the configuration was read again");
         self.config = fresh;
@@ -220,6 +222,21 @@ impl Service {
                 }
             }));
         }
+    }
+
+    /// Metrics are asked for again and again: that they move needs no other care.
+    fn change_metrics(&mut self, fresh: &Config) {
+        if fresh.metrics == self.config.metrics {
+            return;
+        }
+        let server = match fresh.metrics.map(metrics::Server::bind).transpose() {
+            Ok(server) => server,
+            Err(failure) => return tracing::error!(%failure, "metrics stay where they are"),
+        };
+        if let Some(task) = self.metrics.take() {
+            task.abort();
+        }
+        self.serve_metrics(server);
     }
 }
 

@@ -1,44 +1,75 @@
 //! What a request is answered, whatever message it came in: GET, GETNEXT, GETBULK, SET (RFC 3416 4.2, and RFC 1157 4.1 for
 //! version 1).
 
+use alloc::vec::Vec;
+
 use rasn::types::ObjectIdentifier;
-use rasn_snmp::v2::{BulkPdu, ObjectSyntax, Pdu, Pdus, VarBind, VarBindValue};
+use rasn_snmp::v2::{BulkPdu, Pdu, Pdus, VarBind, VarBindValue};
 
-use super::objects::{self, Absent, Kind, Variable};
+use crate::objects::{self, Absent, Kind};
+use crate::value::{self, Values};
 
-/// Most bytes of an answer: what a UDP datagram over IPv4 carries.
-const ANSWER_MAX: usize = 65_507;
+/// Most bytes of a message: what a UDP datagram over IPv4 carries.
+pub(crate) const MESSAGE_MAX: usize = 65_507;
 
 /// Most bytes of an answer to GETBULK, which may hold as few variables as it likes: what crosses an Ethernet in one piece.
 const BULK_MAX: usize = 1472;
 
 /// The rules that a request is answered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// SNMPv1: errors where later ones have exceptions, and neither GETBULK nor Counter64.
     V1,
     /// SNMPv2 and later.
     V2,
 }
 
-/// Where the values come from.
-pub trait Values {
-    /// How many disks there are.
-    fn disks(&self) -> u32;
-
-    /// The value of a variable of one of these disks.
-    fn value(&self, variable: &Variable) -> ObjectSyntax;
+/// How large an answer may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Of the message.
+    pub(crate) message: usize,
+    /// Of what is around the variables.
+    pub(crate) envelope: usize,
 }
 
-/// The answer, which takes at most so many bytes that a message with `envelope` bytes around the variables fits a datagram.
-/// `None` where there is none to give: traps, answers, GETBULK in version 1.
-pub fn answer(dialect: Dialect, request: Pdus, envelope: usize, values: &dyn Values) -> Option<Pdu> {
-    let walker = Walker { dialect, values };
+/// The answer. `None` where there is none to give: traps, answers, GETBULK in version 1.
+pub(crate) fn answer(dialect: Dialect, request: Pdus, limits: Limits, values: &dyn Values) -> Option<Pdu> {
+    let walker = Walker { dialect, values, limits };
     match request {
-        Pdus::GetRequest(request) => Some(walker.each(request.0, envelope, Walker::exact)),
-        Pdus::GetNextRequest(request) => Some(walker.each(request.0, envelope, Walker::next)),
-        Pdus::GetBulkRequest(request) if dialect == Dialect::V2 => Some(walker.bulk(&request.0, envelope)),
+        Pdus::GetRequest(request) => Some(walker.each(request.0, Walker::exact)),
+        Pdus::GetNextRequest(request) => Some(walker.each(request.0, Walker::next)),
+        Pdus::GetBulkRequest(request) if dialect == Dialect::V2 => Some(walker.bulk(&request.0)),
         Pdus::SetRequest(request) => Some(walker.refuse(request.0)),
+        _ => None,
+    }
+}
+
+/// The same request, which its sender may not make (RFC 3416 4.2.1 and following: authorizationError).
+pub(crate) fn forbid(request: Pdus) -> Option<Pdu> {
+    match request {
+        Pdus::GetRequest(rasn_snmp::v2::GetRequest(pdu))
+        | Pdus::GetNextRequest(rasn_snmp::v2::GetNextRequest(pdu))
+        | Pdus::SetRequest(rasn_snmp::v2::SetRequest(pdu)) => {
+            let index = usize::from(!pdu.variable_bindings.is_empty());
+            Some(failure(pdu, Pdu::ERROR_STATUS_AUTHORIZATION_ERROR, index))
+        }
+        Pdus::GetBulkRequest(rasn_snmp::v2::GetBulkRequest(bulk)) => {
+            let index = usize::from(!bulk.variable_bindings.is_empty());
+            let pdu = success(bulk.request_id, bulk.variable_bindings);
+            Some(failure(pdu, Pdu::ERROR_STATUS_AUTHORIZATION_ERROR, index))
+        }
+        _ => None,
+    }
+}
+
+/// The number of a request, where it is one.
+pub(crate) const fn request_id(request: &Pdus) -> Option<i32> {
+    match request {
+        Pdus::GetRequest(request) => Some(request.0.request_id),
+        Pdus::GetNextRequest(request) => Some(request.0.request_id),
+        Pdus::GetBulkRequest(request) => Some(request.0.request_id),
+        Pdus::SetRequest(request) => Some(request.0.request_id),
         _ => None,
     }
 }
@@ -46,12 +77,13 @@ pub fn answer(dialect: Dialect, request: Pdus, envelope: usize, values: &dyn Val
 struct Walker<'a> {
     dialect: Dialect,
     values: &'a dyn Values,
+    limits: Limits,
 }
 
 impl Walker<'_> {
     /// One variable for each that was asked for.
-    fn each(&self, request: Pdu, envelope: usize, find: impl Fn(&Self, &ObjectIdentifier) -> VarBind) -> Pdu {
-        let mut room = Room::new(envelope, ANSWER_MAX);
+    fn each(&self, request: Pdu, find: impl Fn(&Self, &ObjectIdentifier) -> VarBind) -> Pdu {
+        let mut room = Room::new(self.limits, MESSAGE_MAX);
         for (index, asked) in request.variable_bindings.iter().enumerate() {
             let found = find(self, &asked.name);
             // RFC 1157 4.1.2, 4.1.3: version 1 has an error in place of exceptions.
@@ -66,8 +98,8 @@ impl Walker<'_> {
     }
 
     /// RFC 3416 4.2.3.
-    fn bulk(&self, request: &BulkPdu, envelope: usize) -> Pdu {
-        let mut room = Room::new(envelope, BULK_MAX);
+    fn bulk(&self, request: &BulkPdu) -> Pdu {
+        let mut room = Room::new(self.limits, BULK_MAX);
         self.fill(request, &mut room);
         success(request.request_id, room.bindings)
     }
@@ -120,8 +152,11 @@ impl Walker<'_> {
 
     /// RFC 3416 4.2.1. A Counter64 that version 1 asks for by name is answered, as iESP does it: whoever asks knows it.
     fn exact(&self, name: &ObjectIdentifier) -> VarBind {
-        let value = match objects::find(name, self.values.disks()) {
-            Ok(variable) => VarBindValue::Value(self.values.value(&variable)),
+        let value = match objects::find(name, self.values) {
+            Ok(variable) => match self.values.value(variable.object.source, variable.row()) {
+                Some(value) => VarBindValue::Value(value::encode(variable.object.kind, value)),
+                None => VarBindValue::NoSuchInstance,
+            },
             Err(Absent::Object) => VarBindValue::NoSuchObject,
             Err(Absent::Instance) => VarBindValue::NoSuchInstance,
         };
@@ -129,15 +164,19 @@ impl Walker<'_> {
     }
 
     /// RFC 3416 4.2.2; for version 1 without what it does not know (RFC 3584 4.2.2.1), so that no walk ends there.
-    fn next(&self, name: &ObjectIdentifier) -> VarBind {
+    fn next(&self, asked: &ObjectIdentifier) -> VarBind {
         let known = |object: &objects::Object| self.dialect == Dialect::V2 || object.kind != Kind::Counter64;
-        match objects::next(name, self.values.disks(), known) {
-            Some(variable) => VarBind {
-                name: ObjectIdentifier::new_unchecked(variable.name().collect::<Vec<_>>().into()),
-                value: VarBindValue::Value(self.values.value(&variable)),
-            },
-            None => VarBind { name: name.clone(), value: VarBindValue::EndOfMibView },
+        let mut behind: Vec<u32> = asked.to_vec();
+        // What this program has no value for is passed by.
+        while let Some(variable) = objects::next(&behind, self.values, known) {
+            let name: Vec<u32> = variable.name().collect();
+            if let Some(value) = self.values.value(variable.object.source, variable.row()) {
+                let value = VarBindValue::Value(value::encode(variable.object.kind, value));
+                return VarBind { name: ObjectIdentifier::new_unchecked(name.into()), value };
+            }
+            behind = name;
         }
+        VarBind { name: asked.clone(), value: VarBindValue::EndOfMibView }
     }
 }
 
@@ -148,8 +187,8 @@ struct Room {
 }
 
 impl Room {
-    fn new(envelope: usize, max: usize) -> Self {
-        Self { bindings: Vec::new(), left: max.saturating_sub(envelope) }
+    fn new(limits: Limits, most: usize) -> Self {
+        Self { bindings: Vec::new(), left: limits.message.min(most).saturating_sub(limits.envelope) }
     }
 
     /// Takes a variable; false where it does not fit.
