@@ -9,6 +9,7 @@ mod conformance;
 mod disk;
 mod hil;
 mod no_std;
+mod plants;
 mod process;
 mod setup;
 mod target;
@@ -40,6 +41,8 @@ enum Task {
     Disk(disk::DiskArgs),
     /// Link the crates for boards without std
     NoStd,
+    /// Run what tests targets against a target with a fault, which it has to find
+    Plants(plants::Args),
     /// Run a Linux guest in QEMU as the initiator
     #[command(subcommand)]
     Vm(vm::Task),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args).map(|()| true),
         Task::Disk(args) => disk::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
+        Task::Plants(args) => plants::run(&args).map(|()| true),
         Task::Vm(task) => vm::run(&task).map(|()| true),
         Task::Hil(args) => hil::run(&args).map(|()| true),
         Task::Ci(args) => ci::run(&args),

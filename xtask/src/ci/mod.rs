@@ -202,14 +202,10 @@ fn conclude(report: &Report, dir: &Path) -> bool {
             println!("skipped: {}: {why}", step.name);
         }
     }
-    let failed: Vec<&str> = report.failed().map(|step| step.name.as_str()).collect();
-    println!(
-        "verdict: {}",
-        if failed.is_empty() { "all steps passed".into() } else { format!("failed: {}", failed.join(", ")) }
-    );
+    println!("verdict: {}", report.verdict());
     let Tally { passed, failed: bad, .. } = total;
     println!("{passed} passed, {bad} failed");
-    failed.is_empty()
+    report.failed().next().is_none()
 }
 
 #[cfg(test)]

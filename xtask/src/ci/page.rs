@@ -77,8 +77,7 @@ impl<T: AsRef<str>> Display for Text<T> {
 
 fn page(report: &Report, about: &About, reports: &Path) -> String {
     let total = report.total();
-    let failed: Vec<&StepReport> = report.failed().collect();
-    let verdict = if failed.is_empty() { "passed" } else { "FAILED" };
+    let verdict = if report.failed().next().is_none() { "passed" } else { "FAILED" };
     let seconds: f64 = report.steps.iter().map(|step| step.seconds).sum();
     let mut html = String::new();
     // Writing to a String cannot fail.
@@ -94,7 +93,7 @@ fn page(report: &Report, about: &About, reports: &Path) -> String {
         Text(&about.commit),
         Text(&about.time),
         Text(&about.machine),
-        if failed.is_empty() { "All steps passed".to_owned() } else { format!("Failed: {}", names(&failed)) },
+        Text(capitalised(&report.verdict())),
         total.passed,
         total.failed,
         total.skipped,
@@ -108,8 +107,9 @@ fn page(report: &Report, about: &About, reports: &Path) -> String {
     html
 }
 
-fn names(steps: &[&StepReport]) -> String {
-    steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ")
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn table(html: &mut String, report: &Report) {

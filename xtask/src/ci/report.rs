@@ -100,6 +100,17 @@ impl Report {
         self.steps.iter().filter(|step| step.failure.is_some())
     }
 
+    /// The verdict in a line: what failed, or that nothing did, and what was left out.
+    pub fn verdict(&self) -> String {
+        let names = |steps: &mut dyn Iterator<Item = &StepReport>| {
+            steps.map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let failed = names(&mut self.failed());
+        let left_out = names(&mut self.steps.iter().filter(|step| step.skipped.is_some()));
+        let verdict = if failed.is_empty() { "all steps passed".to_owned() } else { format!("failed: {failed}") };
+        if left_out.is_empty() { verdict } else { format!("{verdict}; left out: {left_out}") }
+    }
+
     /// The table of steps.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
@@ -226,6 +237,10 @@ mod tests {
     fn results_add_up() {
         assert_eq!(report().total(), Tally { passed: 41, failed: 2, skipped: 2 });
         assert!(report().table().to_string().contains("FAILED"));
+        assert_eq!(report().verdict(), "failed: tests");
+        let mut sound = report();
+        (sound.steps[0].skipped, sound.steps[1].failure) = (Some("no QEMU".into()), None);
+        assert_eq!(sound.verdict(), "all steps passed; left out: format");
     }
 
     #[test]

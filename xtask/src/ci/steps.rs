@@ -75,6 +75,7 @@ pub struct Step {
 /// The file names of the reports that steps write.
 const CONFORMANCE_JSON: &str = "conformance.json";
 const CLIENTS_JSON: &str = "clients.json";
+const PLANTS_JSON: &str = "plants.json";
 const BENCH_JSON: &str = "bench.json";
 /// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
 pub const PLOTS: &str = "plots";
@@ -158,6 +159,13 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             10,
         ),
         step(
+            "plants",
+            "the verifier and the test-tool find the fault that is put into the target",
+            vec![CargoCommand::new("xtask plants").file("--json", &reports.join(PLANTS_JSON))],
+            Count::Clients(PLANTS_JSON),
+            10,
+        ),
+        step(
             "hil",
             "the runner for boards, with iesp as a board that is not there",
             vec![CargoCommand::new("xtask hil host")],
@@ -165,6 +173,17 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             10,
         ),
     ];
+    steps.push(Step {
+        only_full: true,
+        needs: &[Part::Guest],
+        ..step(
+            "vm-image",
+            "the guest made anew is the same, byte for byte",
+            vec![CargoCommand::new("xtask vm image --verify")],
+            Count::Whole,
+            10,
+        )
+    });
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
         needs: run.needs,

@@ -39,7 +39,10 @@ pub fn in_banner(line: &str, banner: &str) -> Result<SocketAddr> {
 /// # Errors
 /// When none is announced in time.
 pub fn announced(prefix: &str, limit: Duration) -> Result<SocketAddr> {
-    let daemon = mdns_sd::ServiceDaemon::new().context("no mDNS here")?;
+    heard(&mdns_sd::ServiceDaemon::new().context("no mDNS here")?, prefix, limit)
+}
+
+fn heard(daemon: &mdns_sd::ServiceDaemon, prefix: &str, limit: Duration) -> Result<SocketAddr> {
     let found = daemon.browse("_iscsi._tcp.local.").context("no mDNS here")?;
     let deadline = Instant::now() + limit;
     let address = loop {
@@ -124,6 +127,28 @@ mod tests {
         assert_eq!(find("[12] iSCSI at 192.168.1.7, ready").unwrap(), "192.168.1.7:3260");
         assert_eq!(find("iSCSI at 192.168.1.7:860.").unwrap(), "192.168.1.7:860");
         assert!(find("booting").is_err());
+    }
+
+    /// Two daemons on the loopback interface. The board's name is this process's: others announce theirs.
+    #[test]
+    fn a_board_that_announces_itself_is_found() {
+        let daemon = || {
+            let daemon = mdns_sd::ServiceDaemon::new().unwrap();
+            daemon.enable_interface(mdns_sd::IfKind::LoopbackV4).unwrap();
+            daemon
+        };
+        let (board, ours) = (daemon(), daemon());
+        let name = format!("iESP-{:08x}", std::process::id());
+        let kind = "_iscsi._tcp.local.";
+        for (instance, port) in [("other", 1), (&*name, 860)] {
+            let service = mdns_sd::ServiceInfo::new(kind, instance, "board.local.", "127.0.0.1", port, None).unwrap();
+            board.register(service).unwrap();
+        }
+        let found = heard(&ours, &name, Duration::from_secs(20)).unwrap();
+        assert_eq!(found.to_string(), "127.0.0.1:860");
+        let none = heard(&daemon(), "nobody", Duration::from_millis(200)).unwrap_err().to_string();
+        assert!(none.contains("begins with \"nobody\""), "{none}");
+        board.shutdown().unwrap();
     }
 
     #[test]

@@ -14,6 +14,9 @@ mod serve;
 mod session;
 mod sg3;
 
+pub use self::plant::Plant;
+pub use self::serve::Target;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -46,7 +49,7 @@ pub struct Common {
     iesp: Option<PathBuf>,
     /// Put this fault into the target: the run has to fail
     #[arg(long, value_enum, value_name = "FAULT")]
-    plant: Option<plant::Plant>,
+    plant: Option<Plant>,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
