@@ -1,12 +1,19 @@
 //! A board's surroundings on a PC, in virtual time: what a seed decides happens again with the same seed.
 //!
 //! [`card`] is an SD card as its SPI pins show it, [`slot`] the bus, the chip select pin and the clock that a board
-//! reaches it by.
+//! reaches it by; [`network`] is a wire, [`time`] the time of a thread and the tasks in it, [`board`] a board that runs the
+//! firmware as it is.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod board;
 pub mod card;
+pub mod gateway;
+pub mod host;
+pub mod image;
+pub mod network;
 pub mod slot;
+pub mod time;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

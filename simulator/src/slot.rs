@@ -12,9 +12,13 @@ use iesp_firmware::Clock;
 use iesp_firmware::sd::CardBus;
 
 use crate::card::Card;
+use crate::time;
 
 /// Picoseconds a microsecond: a byte at 50 MHz takes 160 000 ps.
 const PS_PER_US: u64 = 1_000_000;
+
+/// How far the bus may be ahead of the others' time: single bytes are not worth a pause.
+const AHEAD_US: u64 = 10;
 
 struct World {
     card: Card,
@@ -27,6 +31,8 @@ struct World {
     powered: bool,
     stall_at_us: u64,
     deadline_us: u64,
+    /// Others live in this thread's time: a transfer takes its time while they go on.
+    shared: bool,
 }
 
 impl World {
@@ -72,7 +78,16 @@ impl Slot {
             powered: true,
             stall_at_us: u64::MAX,
             deadline_us: u64::MAX,
+            shared: false,
         })))
+    }
+
+    /// A slot in the time of its thread ([`crate::time`]): while the bus moves bytes, as a DMA channel does, other tasks go
+    /// on.
+    pub fn in_shared_time(card: Card, fastest_hz: u32) -> Self {
+        let slot = Self::new(card, fastest_hz);
+        slot.0.borrow_mut().shared = true;
+        slot
     }
 
     /// The bus of a board.
@@ -131,7 +146,27 @@ impl Slot {
         self.0.borrow_mut().stall_at_us = u64::MAX;
     }
 
+    /// Before a transfer: it does not begin in the past.
+    fn catch_up(&self) {
+        let mut world = self.0.borrow_mut();
+        if world.shared {
+            let now_ps = time::now_us() * PS_PER_US;
+            if let Some(behind) = now_ps.checked_sub(world.now_ps) {
+                world.pass(behind);
+            }
+        }
+    }
+
+    /// Behind a transfer: it ends when it ends.
+    async fn take_time(&self) {
+        let (shared, now_us) = (self.0.borrow().shared, self.now_us());
+        if shared && now_us > time::now_us() + AHEAD_US {
+            time::sleep_until_us(now_us).await;
+        }
+    }
+
     async fn answers(&self) {
+        self.catch_up();
         let stalled = self.now_us() >= self.0.borrow().stall_at_us;
         if stalled {
             pending::<()>().await;
@@ -141,6 +176,10 @@ impl Slot {
     /// Lets time pass.
     pub fn wait(&self, us: u64) {
         self.0.borrow_mut().pass(us * PS_PER_US);
+    }
+
+    fn with_world<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
+        f(&mut self.0.borrow_mut())
     }
 
     /// Does something to the card.
@@ -165,29 +204,36 @@ impl SpiBus for Bus {
 
     async fn write(&mut self, words: &[u8]) -> Result<(), ErrorKind> {
         self.0.answers().await;
-        let mut world = self.0.0.borrow_mut();
-        words.iter().try_for_each(|word| world.exchange(*word).map(drop))
+        let result = self.0.with_world(|world| words.iter().try_for_each(|word| world.exchange(*word).map(drop)));
+        self.0.take_time().await;
+        result
     }
 
     async fn transfer(&mut self, read: &mut [u8], write: &[u8]) -> Result<(), ErrorKind> {
         self.0.answers().await;
-        let mut world = self.0.0.borrow_mut();
-        for i in 0..read.len().max(write.len()) {
-            let byte = world.exchange(write.get(i).copied().unwrap_or(0))?;
-            if let Some(to) = read.get_mut(i) {
-                *to = byte;
+        let result = self.0.with_world(|world| {
+            for i in 0..read.len().max(write.len()) {
+                let byte = world.exchange(write.get(i).copied().unwrap_or(0))?;
+                if let Some(to) = read.get_mut(i) {
+                    *to = byte;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        self.0.take_time().await;
+        result
     }
 
     async fn transfer_in_place(&mut self, words: &mut [u8]) -> Result<(), ErrorKind> {
         self.0.answers().await;
-        let mut world = self.0.0.borrow_mut();
-        for word in words {
-            *word = world.exchange(*word)?;
-        }
-        Ok(())
+        let result = self.0.with_world(|world| {
+            for word in words {
+                *word = world.exchange(*word)?;
+            }
+            Ok(())
+        });
+        self.0.take_time().await;
+        result
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
@@ -239,10 +285,18 @@ pub struct SlotClock(Slot);
 
 impl Clock for SlotClock {
     fn now_us(&self) -> u64 {
+        self.0.catch_up();
         self.0.now_us()
     }
 
     async fn sleep_us(&self, us: u32) {
-        self.0.wait(u64::from(us));
+        if self.0.0.borrow().shared {
+            self.0.catch_up();
+            let until = self.0.now_us() + u64::from(us);
+            time::sleep_until_us(until).await;
+            self.0.catch_up();
+        } else {
+            self.0.wait(u64::from(us));
+        }
     }
 }

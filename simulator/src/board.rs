@@ -1,0 +1,151 @@
+//! A board that runs the firmware as it is: card slot, network port, LEDs, display and console.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt::Arguments;
+use std::rc::Rc;
+
+use embassy_net::StackResources;
+use iesp_firmware::board::{Led, NoWatchdog, Panel};
+use iesp_firmware::memory::{LargeMemory, Memory, SmallMemory};
+use iesp_firmware::sd::SdCard;
+use iesp_firmware::{Board, Parts};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::network::Port;
+use crate::slot::{Bus, Select, Slot, SlotClock};
+use crate::time::{alongside, now_us};
+
+/// MAC address of the board.
+pub const MAC: [u8; 6] = [0x02, 0x69, 0x45, 0x53, 0x50, 0x01];
+
+/// Lines of the console that are kept.
+const LINES: usize = 1000;
+
+/// How much memory the board has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 64 KiB in all: one connection and a window of 4.
+    Small,
+    /// Enough for two initiators and a window of 8.
+    Large,
+}
+
+/// What LEDs, display and console show.
+#[derive(Debug, Default)]
+pub struct PanelState {
+    /// Green, yellow, red.
+    pub lights: [bool; 3],
+    /// When each was lit last, in microseconds: a light that is lit for a moment is to be seen.
+    pub lit_at_us: [Option<u64>; 3],
+    /// The display.
+    pub stage: u16,
+    /// The console's lines and when they came, in microseconds.
+    pub lines: VecDeque<(u64, String)>,
+    /// Lines so far, those that are kept no longer too.
+    pub count: usize,
+}
+
+/// A panel that others look at.
+#[derive(Clone, Debug, Default)]
+pub struct SimPanel(pub Rc<RefCell<PanelState>>);
+
+impl Panel for SimPanel {
+    fn light(&mut self, led: Led, on: bool) {
+        let mut state = self.0.borrow_mut();
+        let at = match led {
+            Led::Green => 0,
+            Led::Yellow => 1,
+            Led::Red => 2,
+        };
+        state.lights[at] = on;
+        if on {
+            state.lit_at_us[at] = Some(now_us());
+        }
+    }
+
+    fn show(&mut self, stage: u16) {
+        self.0.borrow_mut().stage = stage;
+    }
+
+    fn line(&mut self, text: Arguments<'_>) {
+        let mut state = self.0.borrow_mut();
+        if state.lines.len() == LINES {
+            state.lines.pop_front();
+        }
+        state.lines.push_back((now_us(), text.to_string()));
+        state.count += 1;
+    }
+}
+
+/// Random bytes from a seed.
+pub struct Seeded(ChaCha8Rng);
+
+impl iesp_firmware::board::Random for Seeded {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
+}
+
+/// The simulated board's types.
+pub struct SimBoard;
+
+impl Board for SimBoard {
+    type Card = SdCard<Bus, Select, SlotClock>;
+    type Clock = SlotClock;
+    type Panel = SimPanel;
+    type Random = Seeded;
+}
+
+/// What differs from board to board.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Memory.
+    pub size: Size,
+    /// `cfg-iESP.json` on its flash.
+    pub config: Option<&'static [u8]>,
+    /// Of its random source.
+    pub seed: u64,
+}
+
+/// Runs a board from power on, for ever; it is switched off by dropping the future.
+pub async fn run(setup: Setup, slot: Slot, port: Port, panel: SimPanel) {
+    match setup.size {
+        Size::Small => run_with(setup, slot, port, panel, Box::new(SmallMemory::new())).await,
+        Size::Large => run_with(setup, slot, port, panel, Box::new(LargeMemory::new())).await,
+    }
+}
+
+async fn run_with<
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+    const CACHE: usize,
+>(
+    setup: Setup,
+    slot: Slot,
+    port: Port,
+    panel: SimPanel,
+    mut memory: Box<Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>>,
+) {
+    let mut random = ChaCha8Rng::seed_from_u64(setup.seed);
+    let mut resources = Box::new(StackResources::<12>::new());
+    let (stack, mut runner) =
+        embassy_net::new(port, embassy_net::Config::default(), &mut resources, random.next_u64());
+    let parts = Parts::<SimBoard, NoWatchdog> {
+        card: SdCard::new(slot.bus(), slot.select(), slot.clock()),
+        clock: slot.clock(),
+        panel,
+        random: Seeded(random),
+        watchdog: NoWatchdog,
+        config: setup.config,
+        mac: MAC,
+        prefix: "iESP",
+        reset_reason: "power on",
+    };
+    alongside(runner.run(), iesp_firmware::run(parts, stack, &mut memory)).await
+}

@@ -1,0 +1,40 @@
+//! A board starts, serves and keeps.
+
+use iesp_simulator::board::Size;
+use iesp_simulator::host;
+use iesp_simulator::time::{Pace, Tasks};
+
+use crate::client::Client;
+use crate::rig::{DISK, Rig};
+
+const MINUTE_US: u64 = 60_000_000;
+
+#[test]
+fn a_board_starts_and_serves_its_disk() {
+    for size in [Size::Small, Size::Large] {
+        let rig = Rig::plain(size);
+        let mut tasks = Tasks::new();
+        rig.start(&mut tasks);
+        let work = host::run(rig.port(), 1, async |stack| {
+            let (mut received, mut sending) = ([0; 16384], [0; 16384]);
+            let mut client = Client::connect(stack, (&mut received, &mut sending), "").await.expect("a session");
+            let capacity = client.run(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], None, 8).await.unwrap();
+            assert_eq!(capacity.data[..4], ((DISK / 512) as u32 - 1).to_be_bytes());
+            let data: Vec<u8> = (0..8192).map(|i| (i / 7) as u8).collect();
+            for lba in [0, 16, 33, (DISK / 512) as u32 - 16] {
+                assert_eq!(client.write(lba, &data).await.unwrap().status, 0);
+            }
+            assert_eq!(client.flush().await.unwrap().status, 0);
+            for lba in [0, 16, 33, (DISK / 512) as u32 - 16] {
+                let read = client.read(lba, 16).await.unwrap();
+                assert_eq!((read.status, read.data == data), (0, true));
+            }
+            let past = client.read((DISK / 512) as u32 - 15, 16).await.unwrap();
+            assert_eq!((past.status, past.key()), (2, (5, 0x21, 0)));
+        });
+        let done = tasks.finish(Pace::Virtual, MINUTE_US, work);
+        println!("{}", rig.console());
+        done.expect("the initiator came to its end");
+        rig.slot.with_card(|card| assert_eq!(card.violations(), []));
+    }
+}

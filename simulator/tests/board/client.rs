@@ -1,0 +1,166 @@
+//! An initiator at the PC's end of the wire.
+
+use embassy_net::tcp::TcpSocket;
+use embassy_net::Stack;
+use embassy_time::{Duration, Timer};
+use embedded_io_async::Write;
+use iesp_iscsi::pdu::{ScsiCommand, Stage};
+use iesp_simulator::host;
+
+use crate::initiator::{Answer, INITIATOR, Initiator};
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub itt: u32,
+    pub status: u8,
+    pub sense: Vec<u8>,
+    pub data: Vec<u8>,
+}
+
+impl Ended {
+    /// Sense key, additional sense code and its qualifier.
+    pub fn key(&self) -> (u8, u8, u8) {
+        match self.sense[..] {
+            [_, _, key, _, _, _, _, _, _, _, _, _, asc, ascq, ..] => (key & 15, asc, ascq),
+            _ => (0, 0, 0),
+        }
+    }
+}
+
+/// The connection broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+pub struct Client<'a> {
+    initiator: Initiator,
+    socket: TcpSocket<'a>,
+    /// Data-In so far, by task tag; and what a WRITE is to send.
+    incoming: Vec<(u32, Vec<u8>)>,
+    outgoing: Vec<(u32, Vec<u8>)>,
+    segment: usize,
+}
+
+impl<'a> Client<'a> {
+    /// Connects, tries again until the board is there, and logs in; takes the unit attention.
+    pub async fn connect(
+        stack: Stack<'a>,
+        buffers: (&'a mut [u8], &'a mut [u8]),
+        pairs: &str,
+    ) -> Result<Self, Broken> {
+        let mut socket = TcpSocket::new(stack, buffers.0, buffers.1);
+        socket.set_timeout(Some(Duration::from_secs(20)));
+        socket.set_nagle_enabled(false);
+        while socket.connect((host::BOARD, iesp_firmware::PORT)).await.is_err() {
+            socket.abort();
+            Timer::after_millis(50).await;
+        }
+        let initiator = Initiator::default();
+        let mut client = Self { initiator, socket, incoming: Vec::new(), outgoing: Vec::new(), segment: 2048 };
+        let pairs = format!("InitiatorName={INITIATOR} TargetName=test SessionType=Normal {pairs}");
+        let request = client.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
+        client.send(&request).await?;
+        match client.answer().await? {
+            Answer::Login(response, _) if response.status.code() == 0 => {}
+            other => panic!("login: {other:?}"),
+        }
+        let ended = client.run(&[0], None, 0).await?;
+        assert_eq!((ended.status, ended.key()), (2, (6, 0x29, 0)), "unit attention");
+        Ok(client)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.socket.write_all(bytes).await.map_err(|_| Broken)?;
+        self.socket.flush().await.map_err(|_| Broken)
+    }
+
+    async fn answer(&mut self) -> Result<Answer, Broken> {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(answer) = self.initiator.answer() {
+                return Ok(answer);
+            }
+            match self.socket.read(&mut bytes).await {
+                Ok(0) | Err(_) => return Err(Broken),
+                Ok(count) => self.initiator.receive(&bytes[..count]),
+            }
+        }
+    }
+
+    /// Begins a command: its task tag.
+    pub async fn begin(&mut self, cdb: &[u8], data: Option<&[u8]>, data_in: u32) -> Result<u32, Broken> {
+        let command: ScsiCommand = match data {
+            Some(data) => self.initiator.write(cdb, data.len() as u32),
+            None if data_in > 0 => self.initiator.read(cdb, data_in),
+            None => self.initiator.bare(cdb),
+        };
+        let data = data.unwrap_or_default();
+        let immediate = &data[..data.len().min(self.segment)];
+        let unit = self.initiator.unit(&command.emit(), immediate);
+        self.outgoing.push((command.itt, data.to_vec()));
+        self.incoming.push((command.itt, Vec::new()));
+        self.send(&unit).await?;
+        Ok(command.itt)
+    }
+
+    /// The next command that ended.
+    pub async fn next(&mut self) -> Result<Ended, Broken> {
+        loop {
+            match self.answer().await? {
+                Answer::Status(response, sense) => {
+                    let sense = sense.to_vec();
+                    return Ok(self.end(response.itt, response.status, sense));
+                }
+                Answer::Data(unit, data) => {
+                    let place = self.incoming.iter_mut().find(|(itt, _)| *itt == unit.itt).expect("a task");
+                    assert_eq!(place.1.len(), unit.offset as usize);
+                    place.1.extend(data);
+                    if let Some(status) = unit.status {
+                        return Ok(self.end(unit.itt, status, Vec::new()));
+                    }
+                }
+                Answer::R2t(r2t) => {
+                    let at = self.outgoing.iter().position(|(itt, _)| *itt == r2t.itt).expect("a task");
+                    let data = std::mem::take(&mut self.outgoing[at].1);
+                    let units = self.initiator.answer_r2t(&r2t, &data, self.segment);
+                    self.outgoing[at].1 = data;
+                    self.send(&units).await?;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn end(&mut self, itt: u32, status: u8, sense: Vec<u8>) -> Ended {
+        self.outgoing.retain(|(other, _)| *other != itt);
+        let at = self.incoming.iter().position(|(other, _)| *other == itt).expect("a task");
+        let (_, data) = self.incoming.remove(at);
+        Ended { itt, status, sense, data }
+    }
+
+    pub async fn run(&mut self, cdb: &[u8], data: Option<&[u8]>, data_in: u32) -> Result<Ended, Broken> {
+        let itt = self.begin(cdb, data, data_in).await?;
+        let ended = self.next().await?;
+        assert_eq!(ended.itt, itt);
+        Ok(ended)
+    }
+
+    pub async fn write(&mut self, lba: u32, data: &[u8]) -> Result<Ended, Broken> {
+        self.run(&cdb(0x2a, lba, data.len() / 512), Some(data), 0).await
+    }
+
+    pub async fn read(&mut self, lba: u32, blocks: usize) -> Result<Ended, Broken> {
+        self.run(&cdb(0x28, lba, blocks), None, blocks as u32 * 512).await
+    }
+
+    pub async fn flush(&mut self) -> Result<Ended, Broken> {
+        self.run(&cdb(0x35, 0, 0), None, 0).await
+    }
+}
+
+/// READ(10), WRITE(10), SYNCHRONIZE CACHE(10).
+pub fn cdb(opcode: u8, lba: u32, blocks: usize) -> [u8; 10] {
+    let [a, b, c, d] = lba.to_be_bytes();
+    let [high, low] = (blocks as u16).to_be_bytes();
+    [opcode, 0, a, b, c, d, 0, high, low, 0]
+}
