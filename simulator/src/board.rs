@@ -134,8 +134,7 @@ async fn run_with<
 ) {
     let mut random = ChaCha8Rng::seed_from_u64(setup.seed);
     let mut resources = Box::new(StackResources::<12>::new());
-    let (stack, mut runner) =
-        embassy_net::new(port, embassy_net::Config::default(), &mut resources, random.next_u64());
+    let (stack, mut runner) = embassy_net::new(port, embassy_net::Config::default(), &mut resources, random.next_u64());
     let parts = Parts::<SimBoard, NoWatchdog> {
         card: SdCard::new(slot.bus(), slot.select(), slot.clock()),
         clock: slot.clock(),

@@ -19,11 +19,7 @@ pub const PREFIX: u8 = 24;
 /// Does something with the PC's network stack.
 pub async fn run<T>(port: Port, seed: u64, work: impl AsyncFnOnce(Stack<'_>) -> T) -> T {
     let mut resources = Box::new(StackResources::<16>::new());
-    let v4 = StaticConfigV4 {
-        address: Ipv4Cidr::new(ADDRESS, PREFIX),
-        gateway: None,
-        dns_servers: Default::default(),
-    };
+    let v4 = StaticConfigV4 { address: Ipv4Cidr::new(ADDRESS, PREFIX), gateway: None, dns_servers: Default::default() };
     let mut config = embassy_net::Config::default();
     config.ipv4 = ConfigV4::Static(v4);
     let (stack, mut runner) = embassy_net::new(port, config, &mut resources, seed ^ 0x0068_6f73_74);

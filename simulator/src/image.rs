@@ -105,7 +105,13 @@ pub fn format(
         return Err(ImageError::TooSmall);
     }
     // 4 KiB clusters on small volumes, 32 KiB up to 32 GiB, 128 KiB above: as cards are sold.
-    let cluster_shift: u32 = if sectors < 512 << 11 { 3 } else if sectors < 32 << 21 { 6 } else { 8 };
+    let cluster_shift: u32 = if sectors < 512 << 11 {
+        3
+    } else if sectors < 32 << 21 {
+        6
+    } else {
+        8
+    };
     let per_cluster = 1u64 << cluster_shift;
     let fat_len = ((sectors >> cluster_shift) * 4).div_ceil(SECTOR).next_multiple_of(128) as u32;
     let heap = (FAT_AT + fat_len).next_multiple_of(1 << cluster_shift.max(7));
@@ -119,11 +125,7 @@ pub fn format(
     let upcase_at = bitmap_at + clusters_of(bitmap_len);
     let root_at = upcase_at + clusters_of(upcase.len() as u64);
     let mut next = root_at + 1;
-    let mut entries = vec![
-        bitmap_entry(bitmap_at, bitmap_len),
-        upcase_entry(upcase_at, &upcase),
-        label_entry("IESP"),
-    ];
+    let mut entries = vec![bitmap_entry(bitmap_at, bitmap_len), upcase_entry(upcase_at, &upcase), label_entry("IESP")];
     let mut placed = Vec::new();
     let wanted: u64 = files.iter().map(|file| file.len.div_ceil(bytes_per_cluster)).sum();
     if wanted + u64::from(next - 2) > u64::from(count) {

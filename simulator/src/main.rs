@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use iesp_simulator::board::{self, Setup, SimPanel, Size};
 use iesp_simulator::card::{Card, Faults, Model, SparseFile, Timing};
 use iesp_simulator::gateway::Gateway;
-use iesp_simulator::host;
+use iesp_simulator::host::{self, BOARD, PREFIX};
 use iesp_simulator::image::{FileSpec, Table, format};
 use iesp_simulator::network::{Pcap, Port, Weather, Wire};
 use iesp_simulator::slot::Slot;
@@ -115,8 +115,11 @@ enum WeatherKind {
     Foul,
 }
 
-/// What holds where the board has no configuration: the gateway knows it by this address.
-const DEFAULT_CONFIG: &[u8] = br#"{"ip-address": "10.0.0.5/24"}"#;
+/// What holds where the board has no configuration: the gateway knows it by this address, and initiators know the gateway.
+fn default_config(reach: SocketAddr) -> &'static [u8] {
+    let text = format!(r#"{{"ip-address": "{BOARD}/{PREFIX}", "portal": "{reach}"}}"#);
+    Box::leak(text.into_bytes().into_boxed_slice())
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -155,8 +158,7 @@ fn make_card(make: &Make) -> Result<(), String> {
         TableKind::Mbr => Table::Mbr,
         TableKind::Gpt => Table::Gpt,
     };
-    let mut medium =
-        SparseFile::open(path, model.blocks).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut medium = SparseFile::open(path, model.blocks).map_err(|error| format!("{}: {error}", path.display()))?;
     format(&mut medium, model.erased, model.blocks, table, &files).map_err(|error| {
         // Nothing of it is of use.
         let _ = std::fs::remove_file(path);
@@ -178,9 +180,10 @@ fn run(run: Run) -> Result<(), String> {
     let medium = SparseFile::open(path, len / 512).map_err(|error| format!("{}: {error}", path.display()))?;
     let config: &'static [u8] = match &run.config {
         Some(path) => Box::leak(read(path)?.into_boxed_slice()),
-        None => DEFAULT_CONFIG,
+        None => &[],
     };
     let gateway = Gateway::listen(run.listen).map_err(|error| format!("{}: {error}", run.listen))?;
+    let config = if config.is_empty() { default_config(gateway.address()) } else { config };
     let card = Card::new(model, Timing::usual(), Box::new(medium), Faults::new(run.seed, run.faults));
     let slot = Slot::in_shared_time(card, run.spi_mhz.saturating_mul(1_000_000));
     let weather = match run.weather {

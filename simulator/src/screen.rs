@@ -79,8 +79,7 @@ fn draw(frame: &mut Frame<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire,
     let room = usize::from(middle.height.saturating_sub(2));
     let skip = state.lines.len().saturating_sub(room);
     let lines = state.lines.iter().skip(skip);
-    let lines: Vec<Line<'_>> =
-        lines.map(|(at, line)| Line::raw(format!("{:10.3} {line}", *at as f64 / 1e6))).collect();
+    let lines: Vec<Line<'_>> = lines.map(|(at, line)| Line::raw(format!("{:10.3} {line}", *at as f64 / 1e6))).collect();
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("console")), middle);
 
     let network = wire.borrow().counters();
@@ -90,9 +89,7 @@ fn draw(frame: &mut Frame<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire,
     });
     let text = vec![
         Line::raw(format!(" {seconds:.1} s")),
-        Line::raw(format!(
-            " card: {read} blocks read, {written} written, {faults} faults, {broken} rules broken"
-        )),
+        Line::raw(format!(" card: {read} blocks read, {written} written, {faults} faults, {broken} rules broken")),
         Line::raw(format!(
             " network: {} frames to the board, {} from it, {} lost, {} doubled, {} overtaken",
             network.frames[0], network.frames[1], network.lost, network.doubled, network.overtaken

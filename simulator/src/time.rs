@@ -228,9 +228,7 @@ impl Wake for Part {
 /// whenever a socket is looked at, so that both as one would wake themselves for ever.
 pub async fn alongside<T>(background: impl Future, main: impl Future<Output = T>) -> T {
     let (mut background, mut main) = (std::pin::pin!(background), std::pin::pin!(main));
-    let part = || {
-        Arc::new(Part { set: AtomicBool::new(true), whole: std::sync::Mutex::new(Waker::noop().clone()) })
-    };
+    let part = || Arc::new(Part { set: AtomicBool::new(true), whole: std::sync::Mutex::new(Waker::noop().clone()) });
     let (first, second) = (part(), part());
     let wakers = [Waker::from(Arc::clone(&first)), Waker::from(Arc::clone(&second))];
     std::future::poll_fn(|cx| {

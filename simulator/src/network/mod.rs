@@ -35,15 +35,8 @@ pub struct Weather {
 
 impl Weather {
     /// A good wire of 100 Mbit/s.
-    pub const FAIR: Self = Self {
-        delay_us: 50,
-        jitter_us: 0,
-        bits_per_second: 100_000_000,
-        lost: 0,
-        doubled: 0,
-        overtaken: 0,
-        mtu: 1500,
-    };
+    pub const FAIR: Self =
+        Self { delay_us: 50, jitter_us: 0, bits_per_second: 100_000_000, lost: 0, doubled: 0, overtaken: 0, mtu: 1500 };
 
     /// A radio on a bad day.
     pub const FOUL: Self = Self {

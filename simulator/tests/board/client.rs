@@ -1,7 +1,7 @@
 //! An initiator at the PC's end of the wire.
 
-use embassy_net::tcp::TcpSocket;
 use embassy_net::Stack;
+use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer};
 use embedded_io_async::Write;
 use iesp_iscsi::pdu::{ScsiCommand, Stage};
@@ -43,11 +43,7 @@ pub struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// Connects, tries again until the board is there, and logs in; takes the unit attention.
-    pub async fn connect(
-        stack: Stack<'a>,
-        buffers: (&'a mut [u8], &'a mut [u8]),
-        pairs: &str,
-    ) -> Result<Self, Broken> {
+    pub async fn connect(stack: Stack<'a>, buffers: (&'a mut [u8], &'a mut [u8]), pairs: &str) -> Result<Self, Broken> {
         let mut socket = TcpSocket::new(stack, buffers.0, buffers.1);
         socket.set_timeout(Some(Duration::from_secs(20)));
         socket.set_nagle_enabled(false);

@@ -78,6 +78,8 @@ pub struct Config {
     pub ip_address: String<18>,
     /// With a fixed address.
     pub gateway: String<15>,
+    /// Address and port that discovery tells, where the board is behind a gateway; empty for its own.
+    pub portal: String<21>,
     /// Address of a time server; empty for none.
     pub ntp_host: String<64>,
     /// Writes are refused.
@@ -109,6 +111,7 @@ impl Default for Config {
             chap_secret: String::new(),
             ip_address: String::new(),
             gateway: String::new(),
+            portal: String::new(),
             ntp_host: String::new(),
             read_only: false,
         }
@@ -169,6 +172,7 @@ impl Config {
             // RFC 7143 9.2.1: 96 bits.
             (self.chap_secret.is_empty() || self.chap_secret.len() >= 12, "chap-secret", "at least 12 characters"),
             (self.ip_address.is_empty() || self.fixed_address().is_some(), "ip-address", "like 192.168.1.5/24"),
+            (self.portal.is_empty() || self.portal().is_some(), "portal", "like 192.168.1.1:3260"),
             (self.gateway.is_empty() || self.gateway().is_some(), "gateway", "like 192.168.1.1"),
         ];
         match rules.into_iter().find(|(good, ..)| !good) {
@@ -187,6 +191,11 @@ impl Config {
         let (address, prefix) = self.ip_address.split_once('/')?;
         let prefix = prefix.parse().ok().filter(|prefix| (1..=30).contains(prefix))?;
         Some((address.parse().ok()?, prefix))
+    }
+
+    /// What discovery tells.
+    pub fn portal(&self) -> Option<core::net::SocketAddr> {
+        self.portal.parse().ok()
     }
 
     /// The gateway of the fixed address.

@@ -105,6 +105,7 @@ pub async fn run<
             pending::<()>().await
         }
     };
+    target.set_portal(config.portal());
     for (number, name) in config.disks().enumerate() {
         loop {
             match add_disk(&mut target, name, number, &facts, config.read_only, WORK).await {
@@ -233,7 +234,7 @@ async fn add_disk<B: Board, const CONNECTIONS: usize>(
     number: usize,
     facts: &Facts,
     read_only: bool,
-    transfer: usize,
+    buffer: usize,
 ) -> Result<(), VolumeError> {
     let file = {
         let mut store = target.store().lock().await;
@@ -242,7 +243,7 @@ async fn add_disk<B: Board, const CONNECTIONS: usize>(
     let pieces = file.extents.pieces().len();
     let blocks = file.extents.blocks();
     let disk = Disk { extents: file.extents, uuid: uuid(facts, number), read_only };
-    let added = target.add(disk, transfer);
+    let added = target.add(disk, buffer);
     target.with_panel(|panel| match added {
         Ok(()) => panel.line(format_args!("LUN {number}: {name}, {} MiB in {pieces} pieces", blocks >> 11)),
         Err(error) => panel.line(format_args!("LUN {number}: {name}: {error:?}")),

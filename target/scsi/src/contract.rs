@@ -91,6 +91,31 @@ pub enum Step {
     Done(Completion),
 }
 
+/// How the data of a command go to the backend as they come: [`Task::streaming`](crate::Task::streaming).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streaming {
+    /// First block.
+    pub lba: u64,
+    /// How many; fewer where the initiator has fewer.
+    pub blocks: u32,
+    /// They are written.
+    pub write: bool,
+    /// They are compared with what is there then.
+    pub compare: bool,
+    /// FUA is set: durable before the status. What the caching mode page asks for comes on top
+    /// ([`LogicalUnit::must_be_durable`](crate::LogicalUnit::must_be_durable)).
+    pub fua: bool,
+}
+
+/// Why streamed data ended in failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamError {
+    /// The backend failed.
+    Io(IoError),
+    /// They differ from what is there: the first byte of the Data-Out Buffer that does.
+    Miscompare(u64),
+}
+
 /// What became of the step before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -37,7 +37,9 @@ mod work;
 pub use absent::absent_unit;
 pub use capabilities::{Capabilities, Unmap};
 pub use commands::command_name;
-pub use contract::{Buffers, Completion, IoError, NexusId, Outcome, REPLY_MAX, Step, Transfer, status};
+pub use contract::{
+    Buffers, Completion, IoError, NexusId, Outcome, REPLY_MAX, Step, StreamError, Streaming, Transfer, status,
+};
 pub use identity::{Identity, IdentityError, LUN_MAX, NAME_MAX};
 pub use sense::SenseBytes;
 pub use task::Task;

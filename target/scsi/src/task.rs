@@ -1,7 +1,7 @@
 //! A command on its way: from its CDB to its status.
 
 use crate::commands::Row;
-use crate::contract::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer};
+use crate::contract::{Buffers, Completion, IoError, NexusId, Outcome, Step, StreamError, Streaming, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
 use crate::unit::{LogicalUnit, Nexus, Refusal, Unit, admit};
@@ -93,25 +93,38 @@ impl Task {
         }
     }
 
-    /// Whether [`Self::begin_streaming`] is for this command.
+    /// For a driver without room for whole Data-Out Buffers: how the blocks of a WRITE, WRITE AND VERIFY or VERIFY may go to
+    /// the backend as they come. `None` for every other command: it wants all its data in one piece.
     #[must_use]
-    pub fn can_stream(&self) -> bool {
-        matches!(self.work, Work::Write(_))
+    pub fn streaming(&self) -> Option<Streaming> {
+        match &self.work {
+            Work::Write(write) => Some(write.streaming()),
+            Work::Verify(verify) => verify.streaming(),
+            _ => None,
+        }
     }
 
-    /// For a driver without room for whole Data-Out Buffers: the first step of a plain WRITE of which `len` bytes are going
-    /// to come. The blocks of the [`Step::Write`] go to the backend as they come; then [`Self::step`] takes the outcome.
-    /// `None` for every other command: it wants all its data in one piece.
-    pub fn begin_streaming<const N: usize>(&mut self, unit: &LogicalUnit<N>, len: u32) -> Option<Step> {
-        let Work::Write(write) = &self.work else { return None };
-        let step = write.first_step(&unit.unit, len / unit.unit.capabilities.block_size.max(1));
-        if !unit.unit.ranges.acquire(&mut self.hold) {
-            return Some(Step::Blocked);
-        }
-        Some(match step {
-            Next::Io(step) => step,
-            Next::End(completion) => self.end(&unit.unit, completion),
-        })
+    /// Takes the range of a command that is streamed, in place of the first [`Self::step`]; false where another task holds
+    /// it: try again when blocked tasks step again. [`Self::end_streaming`] or [`Self::abandon`] gives it back.
+    pub fn begin_streaming<const N: usize>(&mut self, unit: &LogicalUnit<N>) -> bool {
+        unit.unit.ranges.acquire(&mut self.hold)
+    }
+
+    /// The data of a command that was streamed have come, and what became of them.
+    pub fn end_streaming<const N: usize>(
+        &mut self,
+        unit: &LogicalUnit<N>,
+        result: Result<(), StreamError>,
+    ) -> Completion {
+        let mut completion = match result {
+            Ok(()) => Completion::GOOD,
+            Err(StreamError::Io(error)) => unit.unit.check_condition(failure(error, self.work.is_writing())),
+            Err(StreamError::Miscompare(offset)) => {
+                unit.unit.check_condition(Sense::MISCOMPARE_DURING_VERIFY.with_information(offset))
+            }
+        };
+        completion.wake = unit.unit.ranges.release(&mut self.hold);
+        completion
     }
 
     #[inline]

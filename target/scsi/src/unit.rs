@@ -239,6 +239,21 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
         &self.unit.capabilities
     }
 
+    /// For a driver that streams: commands whose data are wanted in one piece, COMPARE AND WRITE above all, have at most so
+    /// many logical blocks of them.
+    #[must_use]
+    pub fn with_buffers_of(mut self, blocks: u32) -> Self {
+        let most = u8::try_from(blocks / 2).unwrap_or(u8::MAX);
+        self.unit.limits.compare_and_write = self.unit.limits.compare_and_write.min(most);
+        self
+    }
+
+    /// A write with this FUA bit has to be durable before its status.
+    #[must_use]
+    pub fn must_be_durable(&self, fua: bool) -> bool {
+        self.unit.must_be_durable(fua)
+    }
+
     /// Who it is.
     #[must_use]
     pub fn identity(&self) -> &Identity {

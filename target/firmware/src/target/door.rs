@@ -59,7 +59,7 @@ impl<B: Board, const CONNECTIONS: usize> Environment for Door<'_, '_, B, CONNECT
     }
 
     fn portal(&self, target: usize, index: usize) -> Option<(SocketAddr, u16)> {
-        (target == 0 && index == 0).then_some((self.local, PORTAL_GROUP))
+        (target == 0 && index == 0).then_some((self.target.portal.unwrap_or(self.local), PORTAL_GROUP))
     }
 
     fn portal_group_tag(&self) -> u16 {

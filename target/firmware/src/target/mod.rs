@@ -33,6 +33,9 @@ pub const PIECES: usize = 32;
 /// Longest CHAP name and secret, in bytes.
 pub const SECRET_MAX: usize = 64;
 
+/// Most blocks of a READ or WRITE: they stream, so that this bounds their time and not their memory.
+const MOST_BLOCKS: u32 = 2048;
+
 /// Blocks that one request to the card moves where nothing else says so.
 const OPTIMAL_BLOCKS: u32 = 16;
 
@@ -101,6 +104,8 @@ pub struct Target<'m, B: Board, const CONNECTIONS: usize> {
     /// iSCSI name.
     pub(crate) name: String<223>,
     pub(crate) credentials: Option<Credentials>,
+    /// What SendTargets tells, where that is not the address that the initiator reached.
+    pub(crate) portal: Option<core::net::SocketAddr>,
     pub(crate) luns: Vec<Lun<CONNECTIONS>, LUNS>,
     inventory: Vec<u16, LUNS>,
     pub(crate) store: Mutex<NoopRawMutex, Store<'m, B::Card>>,
@@ -144,6 +149,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         Ok(Self {
             name,
             credentials,
+            portal: None,
             luns: Vec::new(),
             inventory: Vec::new(),
             store: Mutex::new(store),
@@ -157,19 +163,19 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         })
     }
 
-    /// Serves a disk of the card as the next logical unit. `transfer` is the most bytes that one command moves: what the
-    /// connections' work buffers hold.
+    /// Serves a disk of the card as the next logical unit. `buffer` is how many bytes of a
+    /// command's data a connection holds in one piece: for COMPARE AND WRITE and the like.
     ///
     /// # Errors
     /// When there are too many, or it has no blocks.
-    pub fn add(&mut self, disk: Disk, transfer: usize) -> Result<(), TargetError> {
+    pub fn add(&mut self, disk: Disk, buffer: usize) -> Result<(), TargetError> {
         let facts = *self.store.get_mut().facts().ok_or(TargetError::NoDisk)?;
         let number = self.luns.len() as u16;
         if disk.extents.blocks() == 0 {
             return Err(TargetError::NoDisk);
         }
         let identity = Identity::new(disk.uuid, &self.name, PORTAL_GROUP, number).map_err(TargetError::Identity)?;
-        let transfer = (transfer / BLOCK) as u32;
+        let buffer = (buffer / BLOCK) as u32;
         let capabilities = Capabilities {
             blocks: disk.extents.blocks(),
             block_size: BLOCK as u32,
@@ -178,13 +184,18 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             volatile_cache: true,
             // What was unmapped is promised to read as zeros: only a card that erases to zeros can keep that.
             unmap: (self.trim && facts.erased == Erased::Zeros).then_some(Unmap { granularity: 1, alignment: 0 }),
-            max_transfer_blocks: transfer,
-            optimal_transfer_blocks: OPTIMAL_BLOCKS.min(transfer),
+            max_transfer_blocks: MOST_BLOCKS,
+            optimal_transfer_blocks: OPTIMAL_BLOCKS,
             rotational: false,
         };
-        let unit = LogicalUnit::new(capabilities, identity);
+        let unit = LogicalUnit::new(capabilities, identity).with_buffers_of(buffer);
         self.luns.push(Lun { unit, extents: disk.extents, number }).map_err(|_| TargetError::TooManyDisks)?;
         self.inventory.push(number).map_err(|_| TargetError::TooManyDisks)
+    }
+
+    /// Initiators reach the target by another address than it knows: it is behind a gateway.
+    pub fn set_portal(&mut self, portal: Option<core::net::SocketAddr>) {
+        self.portal = portal;
     }
 
     /// What was counted.

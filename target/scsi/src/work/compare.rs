@@ -3,7 +3,7 @@
 use super::transfer::whole_blocks;
 use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, refuse_write};
 use crate::cdb;
-use crate::contract::{Completion, Outcome, Step, Transfer};
+use crate::contract::{Completion, Outcome, Step, Streaming, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
 use crate::unit::Unit;
@@ -101,6 +101,20 @@ impl Verify {
 
     pub(super) fn is_writing(&self) -> bool {
         self.write_first
+    }
+
+    /// What is compared with one block, or with none, has nothing to stream.
+    pub(crate) fn streaming(&self) -> Option<Streaming> {
+        let Sweep { lba, blocks, .. } = self.sweep;
+        let compare = self.check == ByteCheck::Each;
+        // SBC-3 5.36: what is verified is what is on the medium.
+        (self.write_first || compare).then_some(Streaming {
+            lba,
+            blocks,
+            write: self.write_first,
+            compare,
+            fua: self.write_first,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Context, Next, Plan, Work, blocks_on_medium, blocks_to_end, check_transfer};
 use crate::cdb;
-use crate::contract::{Completion, Outcome, Step, Transfer};
+use crate::contract::{Completion, Outcome, Step, Streaming, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
 use crate::unit::Unit;
@@ -54,18 +54,16 @@ impl Write {
         if outcome != Outcome::Start {
             return Ok(Next::End(Completion::GOOD));
         }
-        Ok(self.first_step(context.unit, whole_blocks(context)))
+        let blocks = self.blocks.min(whole_blocks(context));
+        if blocks == 0 {
+            return Ok(Next::End(Completion::GOOD));
+        }
+        let fua = context.unit.must_be_durable(self.fua);
+        Ok(Next::Io(Step::Write { lba: self.lba, blocks, offset: 0, fua }))
     }
 
-    /// `there`: blocks that the initiator has.
-    #[inline]
-    pub(crate) fn first_step(&self, unit: &Unit, there: u32) -> Next {
-        let blocks = self.blocks.min(there);
-        if blocks == 0 {
-            return Next::End(Completion::GOOD);
-        }
-        let fua = unit.must_be_durable(self.fua);
-        Next::Io(Step::Write { lba: self.lba, blocks, offset: 0, fua })
+    pub(crate) fn streaming(&self) -> Streaming {
+        Streaming { lba: self.lba, blocks: self.blocks, write: true, compare: false, fua: self.fua }
     }
 }
 

@@ -3,7 +3,7 @@
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{CommandFault, TaskId};
-use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step, TransportFailure};
+use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step, StreamError, TransportFailure};
 
 use super::input::ANSWER;
 use super::slots::{State, Stream};
@@ -172,69 +172,97 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
     }
 
-    /// Data of a WRITE: whole blocks go to the card, what is left of one waits for its rest.
+    /// Data of a command that is streamed: whole blocks go to the card, what is left of one waits for its rest.
     pub(super) async fn stream_in(&mut self, id: TaskId, mut data: &[u8]) -> Result<(), End> {
         let Some(slot) = self.slots.get(id) else { return Ok(()) };
         let (State::Streaming(mut stream), lun) = (slot.state, slot.lun) else { return Ok(()) };
-        // Behind the last whole block is nothing to be written.
+        // Behind the last whole block is nothing to be taken.
         let left = (stream.len - stream.taken) as usize;
         data = data.get(..left).unwrap_or(data);
         while !data.is_empty() && stream.failed.is_none() {
             let filled = stream.taken as usize % BLOCK;
-            let lba = stream.lba + u64::from(stream.taken) / BLOCK as u64;
             let whole = data.len() / BLOCK * BLOCK;
-            let (now, later) = if filled == 0 && whole > 0 {
-                data.split_at(whole)
+            let direct = filled == 0 && whole > 0;
+            let (now, later) = data.split_at(if direct { whole } else { data.len().min(BLOCK - filled) });
+            let result = if direct {
+                self.take_blocks(&stream, lun, now).await
             } else {
-                data.split_at(data.len().min(BLOCK - filled))
-            };
-            let result = if filled == 0 && whole > 0 {
-                self.target.write_blocks(lun, lba, now).await
-            } else {
-                self.carry_in(&mut stream, lun, lba, now).await
+                self.carry_in(&mut stream, lun, now).await
             };
             stream.failed = result.err();
             stream.taken += now.len() as u32;
             data = later;
         }
-        if !data.is_empty() {
-            stream.taken += data.len() as u32;
-        }
+        stream.taken += data.len() as u32;
         self.slots.set(id, State::Streaming(stream));
         Ok(())
     }
 
-    /// A part of a block of a WRITE; the block is written when it is whole.
-    async fn carry_in(&mut self, stream: &mut Stream, lun: u16, lba: u64, part: &[u8]) -> Result<(), IoError> {
+    /// Whole blocks of a command that is streamed.
+    async fn take_blocks(&mut self, stream: &Stream, lun: u16, data: &[u8]) -> Result<(), StreamError> {
+        let first = stream.what.lba + u64::from(stream.taken) / BLOCK as u64;
+        if stream.what.write {
+            self.target.write_blocks(lun, first, data).await.map_err(StreamError::Io)?;
+        }
+        if !stream.what.compare {
+            return Ok(());
+        }
+        if stream.what.write {
+            // What is verified is what is on the medium.
+            self.flush_blocks().await.map_err(StreamError::Io)?;
+        }
+        let room = self.scratch.len() / BLOCK * BLOCK;
+        let (mut lba, mut offset) = (first, u64::from(stream.taken) / BLOCK as u64 * BLOCK as u64);
+        for part in data.chunks(room) {
+            let there = self.scratch.get_mut(..part.len()).unwrap_or_default();
+            self.target.read_blocks(lun, lba, there).await.map_err(StreamError::Io)?;
+            if let Some(at) = there.iter().zip(part).position(|(a, b)| a != b) {
+                return Err(StreamError::Miscompare(offset + at as u64));
+            }
+            lba += (part.len() / BLOCK) as u64;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// A part of a block; the block is taken when it is whole.
+    async fn carry_in(&mut self, stream: &mut Stream, lun: u16, part: &[u8]) -> Result<(), StreamError> {
+        let other = StreamError::Io(IoError::Other);
         let filled = stream.taken as usize % BLOCK;
         let at = match stream.carry {
             Some(at) => at,
             None => {
                 let free = self.carries_used.iter_mut().enumerate().find(|(_, used)| !**used);
-                let (at, used) = free.ok_or(IoError::Other)?;
+                let (at, used) = free.ok_or(other)?;
                 *used = true;
                 stream.carry = Some(at);
                 at
             }
         };
-        let block = self.carries.get_mut(at).ok_or(IoError::Other)?;
-        let room = block.get_mut(filled..filled + part.len()).ok_or(IoError::Other)?;
-        room.copy_from_slice(part);
+        let block = self.carries.get_mut(at).ok_or(other)?;
+        block.get_mut(filled..filled + part.len()).ok_or(other)?.copy_from_slice(part);
         if filled + part.len() < BLOCK {
             return Ok(());
         }
-        self.target.write_blocks(lun, lba, block).await
+        let block = *block;
+        self.take_blocks(stream, lun, &block).await
     }
 
-    /// All data of a WRITE have come.
+    /// All data of a command that is streamed have come.
     pub(super) async fn end_stream(&mut self, id: TaskId) -> Result<(), End> {
-        let Some(slot) = self.slots.get(id) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
         let State::Streaming(stream) = slot.state else { return Ok(()) };
-        self.target.count(|counters| counters.writes += 1);
+        slot.state = State::Running;
+        let Some(lun) = self.target.lun(slot.lun) else { return Ok(()) };
+        self.target.count(|counters| counters.writes += u64::from(stream.what.write));
         self.give_back(&stream);
-        let result = stream.failed.map_or(Ok(()), Err);
-        let result = self.then_flush(result, stream.fua).await;
-        self.step(id, result.map_or_else(Outcome::Failed, |()| Outcome::Done)).await
+        let mut result = stream.failed.map_or(Ok(()), Err);
+        if result.is_ok() && stream.what.write && lun.unit.must_be_durable(stream.what.fua) {
+            result = self.flush_blocks().await.map_err(StreamError::Io);
+        }
+        let Some(task) = self.slots.get_mut(id).and_then(|slot| slot.task.as_mut()) else { return Ok(()) };
+        let completion = task.end_streaming(&lun.unit, result);
+        self.complete(id, &completion).await
     }
 
     fn give_back(&mut self, stream: &Stream) {

@@ -3,7 +3,7 @@
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{Collect, CommandFault, Event, Outbox, Received, TaskId};
-use iesp_scsi::{Completion, Outcome, Step, Transfer};
+use iesp_scsi::{Completion, Outcome, Transfer};
 
 use super::slots::{State, Stream};
 use super::{Driver, End};
@@ -109,21 +109,17 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
         let (Some(lun), Some(task)) = (target.lun(slot.lun), &mut slot.task) else { return Ok(()) };
         let wanted = slot.wanted;
-        match task.begin_streaming(&lun.unit, wanted) {
-            Some(Step::Write { lba, blocks, fua, .. }) => {
-                let len = blocks * BLOCK as u32;
-                let stream = Stream { lba, len, taken: 0, fua, failed: None, carry: None };
-                slot.state = State::Streaming(stream);
-                self.stream_in(id, immediate).await?;
-                return match self.collect(id, wanted).await? {
-                    Collect::Complete => self.end_stream(id).await,
-                    Collect::Pending => Ok(()),
-                };
+        if let Some(what) = task.streaming() {
+            if !task.begin_streaming(&lun.unit) {
+                return self.keep(id, State::Waiting, immediate).await;
             }
-            Some(Step::Blocked) => return self.keep(id, State::Waiting, immediate).await,
-            Some(Step::Done(completion)) => return self.complete(id, &completion).await,
-            Some(_) => return self.fail(id, CommandFault::Unexpected).await,
-            None => {}
+            let len = what.blocks.min(wanted / BLOCK as u32) * BLOCK as u32;
+            slot.state = State::Streaming(Stream { what, len, taken: 0, failed: None, carry: None });
+            self.stream_in(id, immediate).await?;
+            return match self.collect(id, wanted).await? {
+                Collect::Complete => self.end_stream(id).await,
+                Collect::Pending => Ok(()),
+            };
         }
         if wanted > 0 {
             if self.work_of.is_some_and(|owner| owner != id) {
@@ -172,7 +168,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         while let Some((id, arrival)) = self.slots.next_in_line(after) {
             after = Some(arrival);
             let Some(slot) = self.slots.get(id) else { continue };
-            let streams = slot.task.is_some_and(|task| task.can_stream());
+            let streams = slot.task.is_some_and(|task| task.streaming().is_some());
             match (slot.state, slot.kept as usize) {
                 (State::Blocked(outcome), _) => self.step(id, outcome).await?,
                 (_, kept) if kept > 0 && streams => self.begin_kept(id, kept).await?,

@@ -2,7 +2,7 @@
 
 use iesp_iscsi::TaskId;
 use iesp_iscsi::pdu::TaskAttribute;
-use iesp_scsi::{IoError, Outcome, Task};
+use iesp_scsi::{Outcome, StreamError, Streaming, Task};
 
 /// What a task waits for.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +21,14 @@ pub(super) enum State {
     Running,
 }
 
-/// A WRITE whose data go to the card as they come.
+/// A command whose data go to the card as they come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
-    pub(super) lba: u64,
-    /// Bytes that are to be written, whole blocks; and those that came.
+    pub(super) what: Streaming,
+    /// Bytes that are to be taken, whole blocks; and those that came.
     pub(super) len: u32,
     pub(super) taken: u32,
-    pub(super) fua: bool,
-    pub(super) failed: Option<IoError>,
+    pub(super) failed: Option<StreamError>,
     /// Which of the buffers for incomplete blocks it has.
     pub(super) carry: Option<usize>,
 }
