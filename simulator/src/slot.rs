@@ -116,6 +116,16 @@ impl Slot {
         world.power_cut_us = Some(world.now_ps / PS_PER_US + us);
     }
 
+    /// Cuts the power, unless that was done.
+    pub fn cut_power_now(&self) {
+        let mut world = self.0.borrow_mut();
+        if std::mem::take(&mut world.powered) {
+            world.power_cut_us = None;
+            let now_us = world.now_ps / PS_PER_US;
+            world.card.cut_power(now_us);
+        }
+    }
+
     /// Whether the power is on.
     pub fn is_powered(&self) -> bool {
         self.0.borrow().powered

@@ -70,14 +70,19 @@ pub fn now_us() -> u64 {
 
 /// Wakes whoever waits for a moment up to `us`, which is the time from now on.
 fn advance_to(us: u64) {
-    let due = TIMELINE.with_borrow_mut(|timeline| {
-        timeline.now_us = timeline.now_us.max(us);
-        let later = timeline.timers.split_off(&(us + 1, 0));
-        std::mem::replace(&mut timeline.timers, later)
-    });
-    for waker in due.into_values() {
+    TIMELINE.with_borrow_mut(|timeline| timeline.now_us = timeline.now_us.max(us));
+    while let Some(waker) = due() {
         waker.wake();
     }
+}
+
+/// The first timer whose moment has come.
+fn due() -> Option<Waker> {
+    TIMELINE.with_borrow_mut(|timeline| {
+        let now_us = timeline.now_us;
+        let first = timeline.timers.first_entry().filter(|entry| entry.key().0 <= now_us)?;
+        Some(first.remove())
+    })
 }
 
 fn next_timer() -> Option<u64> {

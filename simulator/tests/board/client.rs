@@ -4,7 +4,7 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer};
 use embedded_io_async::Write;
-use iesp_iscsi::pdu::{ScsiCommand, Stage};
+use iesp_iscsi::pdu::{RESERVED_TAG, ScsiCommand, Stage};
 use iesp_simulator::host;
 
 use crate::initiator::{Answer, INITIATOR, Initiator};
@@ -47,6 +47,8 @@ impl<'a> Client<'a> {
         let mut socket = TcpSocket::new(stack, buffers.0, buffers.1);
         socket.set_timeout(Some(Duration::from_secs(20)));
         socket.set_nagle_enabled(false);
+        // Nobody asks a board that has no address yet: the question would be asked again a second later.
+        Timer::after_millis(18).await;
         while socket.connect((host::BOARD, iesp_firmware::PORT)).await.is_err() {
             socket.abort();
             Timer::after_millis(50).await;
@@ -66,8 +68,7 @@ impl<'a> Client<'a> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        self.socket.write_all(bytes).await.map_err(|_| Broken)?;
-        self.socket.flush().await.map_err(|_| Broken)
+        self.socket.write_all(bytes).await.map_err(|_| Broken)
     }
 
     async fn answer(&mut self) -> Result<Answer, Broken> {
@@ -121,6 +122,13 @@ impl<'a> Client<'a> {
                     let units = self.initiator.answer_r2t(&r2t, &data, self.segment);
                     self.outgoing[at].1 = data;
                     self.send(&units).await?;
+                }
+                // The target asks whether anybody is there.
+                Answer::Nop(ping, _) => {
+                    let mut pong = self.initiator.ping(true);
+                    (pong.itt, pong.ttt) = (RESERVED_TAG, ping.ttt);
+                    let unit = self.initiator.unit(&pong.emit(), &[]);
+                    self.send(&unit).await?;
                 }
                 other => panic!("{other:?}"),
             }

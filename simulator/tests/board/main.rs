@@ -5,4 +5,8 @@ mod initiator;
 
 mod basics;
 mod client;
+mod faults;
+mod load;
+mod power;
 mod rig;
+mod speed;

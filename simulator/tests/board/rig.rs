@@ -16,6 +16,16 @@ pub const CONFIG: &[u8] = br#"{"ip-address": "10.0.0.5/24", "target-name": "test
 /// Bytes of the disk.
 pub const DISK: u64 = 8 << 20;
 
+/// The seeds of a test: so many from 0 on, or what `IESP_SEEDS` says: `5` for that one alone, `0..1000` for a range.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("IESP_SEEDS") else { return 0..count };
+    let number = |text: &str| text.parse().expect("IESP_SEEDS is a number, or two with .. between them");
+    match text.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&text)..number(&text) + 1,
+    }
+}
+
 pub struct Rig {
     pub slot: Slot,
     pub wire: SharedWire,

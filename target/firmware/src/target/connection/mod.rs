@@ -243,7 +243,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
         self.target.count(|counters| counters.sent += sent as u64);
         self.out = 0;
-        if sent > 0 { self.stream.flush().await.map_err(|_| End::Network) } else { Ok(()) }
+        // No flush: for a socket that means to wait until the peer has acknowledged all of it.
+        Ok(())
     }
 
     fn closing(&self) -> End {
