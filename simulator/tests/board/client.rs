@@ -38,7 +38,7 @@ pub struct Client<'a> {
     /// Data-In so far, by task tag; and what a WRITE is to send.
     incoming: Vec<(u32, Vec<u8>)>,
     outgoing: Vec<(u32, Vec<u8>)>,
-    segment: usize,
+    pub segment: usize,
 }
 
 impl<'a> Client<'a> {

@@ -123,7 +123,7 @@ impl<
 pub type SmallMemory = Memory<1, 6, 1536, 2304, 8192, 4096, 4096>;
 
 /// The memory of a board with 256 KiB of RAM or more: two initiators and one more connection, a window of 8, segments of 8 KiB.
-pub type LargeMemory = Memory<3, 10, 8192, 8448, 16384, 8192, 16384>;
+pub type LargeMemory = Memory<3, 10, 8192, 8448, 16384, 16384, 16384>;
 
 const _: () = {
     assert!(size_of::<SmallMemory>() < 40 << 10, "half of a small board's RAM is for everything else");
