@@ -1,6 +1,5 @@
 //! The way from a TCP port of the PC's into the simulated network: initiators on the PC reach the board.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -95,13 +94,11 @@ impl Gateway {
     }
 
     async fn lane(&self, stack: Stack<'_>) {
-        let buffers = RefCell::new((vec![0; 64 << 10], vec![0; 64 << 10]));
+        let (mut received, mut sending) = (vec![0; 64 << 10], vec![0; 64 << 10]);
         loop {
             let stream = self.accept().await;
-            let mut buffers = buffers.borrow_mut();
-            let (received, sending) = &mut *buffers;
             let Ok(mut outside) = Outside::new(stream) else { continue };
-            let mut socket = TcpSocket::new(stack, received, sending);
+            let mut socket = TcpSocket::new(stack, &mut received, &mut sending);
             socket.set_nagle_enabled(false);
             // A board that is not there yet, or whose connections are all in use: for a while.
             let mut tries = 0;

@@ -22,6 +22,6 @@ pub async fn run<T>(port: Port, seed: u64, work: impl AsyncFnOnce(Stack<'_>) -> 
     let v4 = StaticConfigV4 { address: Ipv4Cidr::new(ADDRESS, PREFIX), gateway: None, dns_servers: Default::default() };
     let mut config = embassy_net::Config::default();
     config.ipv4 = ConfigV4::Static(v4);
-    let (stack, mut runner) = embassy_net::new(port, config, &mut resources, seed ^ 0x0068_6f73_74);
+    let (stack, mut runner) = embassy_net::new(port, config, &mut resources, seed ^ 0x686f_7374);
     alongside(runner.run(), work(stack)).await
 }

@@ -96,7 +96,7 @@ impl Wire {
             ends: macs.map(end),
             weather,
             up: true,
-            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x0077_6972_65),
+            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x7769_7265),
             order: 0,
             counters: Counters::default(),
             pcap: None,
@@ -134,7 +134,7 @@ impl Wire {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { u64::from(self.rng.next_u32()) * bound >> 32 }
+        if bound == 0 { 0 } else { (u64::from(self.rng.next_u32()) * bound) >> 32 }
     }
 
     /// End `from` sends a frame.
