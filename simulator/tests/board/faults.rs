@@ -19,7 +19,7 @@ const LONGEST_US: u64 = 1_800_000_000;
 /// A board with a card that fails: no panic, no hang, an error always reaches the initiator, and says what it is.
 fn fail(seed: u64, faults: &mut BTreeMap<String, u32>, errors: &mut BTreeMap<(u8, u8, u8), u32>) {
     let rate = [100, 400, 1_500, 4_000][seed as usize % 4];
-    let size = if seed % 2 == 0 { Size::Small } else { Size::Large };
+    let size = if seed.is_multiple_of(2) { Size::Small } else { Size::Large };
     let files = [FileSpec::disk("test.dat", DISK)];
     let rig = Rig::new(size, seed, Faults::new(seed, rate), quick(), &files, Table::Mbr);
     let load = Load::new(seed);

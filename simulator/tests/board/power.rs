@@ -18,7 +18,7 @@ const MINUTE_US: u64 = 60_000_000;
 /// Cuts the power of a board under load, again and again: what was flushed is there, nothing that is torn is served as good,
 /// the board always comes back. How many cuts came while the load ran, and commands that were done.
 fn cut(seed: u64) -> (u64, u64) {
-    let size = if seed % 2 == 0 { Size::Small } else { Size::Large };
+    let size = if seed.is_multiple_of(2) { Size::Small } else { Size::Large };
     let table = [Table::Mbr, Table::Gpt, Table::None][seed as usize % 3];
     let rig = Rig::new(size, seed, Faults::none(seed), quick(), &[FileSpec::disk("test.dat", DISK)], table);
     let load = Load::new(seed);
