@@ -33,13 +33,19 @@ const CASES: &[Case] = &[
         name: "fsx finds that writes were dropped",
         plant: Plant::DropWrite,
         run: fsx::briefly,
-        finds: &["FAULT lost-write", "FAULT never-written", "FAULT unexpected-zeros"],
+        finds: &["FAULT lost-write", "FAULT never-written", "FAULT torn-write", "FAULT unexpected-zeros"],
     },
     Case {
         name: "fsx finds old data on the second path",
         plant: Plant::StaleSecondPath,
         run: fsx::briefly,
-        finds: &["FAULT lost-write", "FAULT stale-read", "FAULT never-written", "FAULT forgotten-write"],
+        finds: &[
+            "FAULT lost-write",
+            "FAULT stale-read",
+            "FAULT never-written",
+            "FAULT torn-write",
+            "FAULT forgotten-write",
+        ],
     },
     Case {
         name: "failover passes when only unflushed data is lost",
