@@ -113,6 +113,8 @@ fn serve_one() -> (SocketAddr, thread::JoinHandle<()>) {
         COUNTED.with(|counted| counted.set(true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
+            // The runtime's list of tasks that give way is made with the first one.
+            tokio::task::yield_now().await;
             let listener = TcpListener::from_std(listener).expect("a listener");
             let (stream, peer) = listener.accept().await.expect("a connection");
             super::serve(node, stream, PortalId(0), peer).await;
