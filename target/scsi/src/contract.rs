@@ -28,7 +28,8 @@ pub enum Step {
         /// How many.
         blocks: u32,
     },
-    /// Write from the Data-Out Buffer, from byte `offset` on; durable before the outcome is given where `fua`.
+    /// Write from the Data-Out Buffer, from byte `offset` on; durable before the outcome is given where `fua`. What the scratch
+    /// buffer held is not asked for afterwards.
     Write {
         /// First block.
         lba: u64,

@@ -19,6 +19,18 @@ pub enum BackendKind {
     Nbd,
 }
 
+/// How reads and writes of files and block devices are waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum IoEngine {
+    /// By io_uring, where the kernel has it and lets iesp use it.
+    #[default]
+    Auto,
+    /// By io_uring, or not at all.
+    IoUring,
+    /// By threads.
+    Threads,
+}
+
 /// An iSCSI target: serves disk images, block devices and memory to initiators on the network.
 ///
 /// Without arguments it serves a 1 GiB sparse image in your data folder, to this machine alone.
@@ -115,6 +127,15 @@ pub struct Cli {
     /// Refuse writes.
     #[arg(long)]
     pub read_only: bool,
+
+    /// Read and write files and block devices past the system's page cache (O_DIRECT): for disks that are faster than a copy
+    /// in memory is worth, and where memory is for others.
+    #[arg(long)]
+    pub direct: bool,
+
+    /// How reads and writes of files and block devices are waited for.
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
+    pub io_engine: IoEngine,
 
     /// The disk's UUID, from which its serial number comes, in place of the one that is kept beside the image (of an NBD
     /// export: in the state folder of this machine); for one disk. Give it where several iesp serve the same export.

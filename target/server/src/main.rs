@@ -22,6 +22,20 @@ mod node;
 mod pages;
 mod pool;
 mod reach;
+#[cfg_attr(
+    not(all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64",
+            target_arch = "loongarch64",
+            target_arch = "powerpc64"
+        )
+    )),
+    path = "no_ring.rs"
+)]
+mod ring;
 mod serve;
 mod service;
 mod size;

@@ -143,11 +143,25 @@ impl Pool {
     /// Has a job done: by its backend, where that takes it, or by a thread.
     pub fn submit(&self, job: Job) {
         let backend = Arc::clone(&job.backend);
-        let Err(job) = backend.submit(job) else { return };
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.jobs.push_back(job);
-        drop(queue);
-        self.shared.filled.notify_one();
+        if let Err(job) = backend.submit(job) {
+            self.shared.push(job);
+        }
+    }
+
+    /// The threads alone, for who has tried another way.
+    pub fn threads(&self) -> Threads {
+        Threads(Arc::clone(&self.shared))
+    }
+}
+
+/// Threads that take jobs in order, as long as their pool is there.
+#[derive(Debug)]
+pub struct Threads(Arc<Shared>);
+
+impl Threads {
+    /// Has a job done by a thread.
+    pub fn wait_for(&self, job: Job) {
+        self.0.push(job);
     }
 }
 
@@ -163,6 +177,11 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    fn push(&self, job: Job) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.push_back(job);
+        self.filled.notify_one();
+    }
+
     fn serve(&self) {
         while let Some(mut job) = self.next() {
             let outcome = match job.work.perform(&*job.backend, &mut job.buffer, Patience::Any) {

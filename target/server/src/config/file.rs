@@ -12,6 +12,7 @@ use super::section::{Section, Spot};
 use super::{Config, DiskConfig, LUN_MAX, Limits, PortalConfig, Source, TargetConfig, WINDOW_MAX, flags, names};
 use crate::access::{Access, Credentials, Pattern, User};
 use crate::backend::{NbdAddress, TlsFiles};
+use crate::cli::IoEngine;
 use crate::failure::Failure;
 use crate::target::SESSIONS;
 use crate::{logging, metrics, snmp};
@@ -106,6 +107,8 @@ impl Reader<'_> {
             access
         });
         let threads = root.number("threads", 1..=256, "").map(|spot| spot.value);
+        let engines = [("auto", IoEngine::Auto), ("io-uring", IoEngine::IoUring), ("threads", IoEngine::Threads)];
+        let engine = root.choice("io-engine", &engines);
         let snmp = self.snmp(root);
         let metrics = Self::metrics(root);
         let log = root.section("log").map(|section| logging::Config::read(&section, self.folder));
@@ -119,6 +122,7 @@ impl Reader<'_> {
             discovery: discovery.unwrap_or_default(),
             limits,
             threads: threads.unwrap_or_else(flags::cores),
+            engine: engine.unwrap_or_default(),
             snmp,
             metrics,
             log: log.unwrap_or_default(),
@@ -257,6 +261,7 @@ impl Reader<'_> {
             }
         }
         let read_only = section.boolean("read-only").is_some_and(|read_only| read_only.value);
+        let direct = section.boolean("direct").is_some_and(|direct| direct.value);
         let trim_level = section.number("trim-level", 0..=2, "").map_or(1, |level| level.value);
         let uuid = section.parse("uuid", "a UUID", |text| {
             uuid::Uuid::try_parse(text).map_err(|_| "this is no UUID: give one as `uuidgen` prints it")
@@ -273,6 +278,7 @@ impl Reader<'_> {
             block_size,
             physical_exponent: (physical / block_size).trailing_zeros() as u8,
             read_only,
+            direct,
             trim_level,
             uuid: uuid.map(|uuid| uuid.value),
         };

@@ -51,6 +51,7 @@ pub fn config(cli: &Cli) -> Result<Config, Failure> {
         discovery: access,
         limits: Limits { digests: !cli.no_digests, ..Limits::default() },
         threads: cli.threads.map_or_else(cores, usize::from),
+        engine: cli.io_engine,
         snmp: snmp_config(cli)?,
         metrics: cli.metrics.listen,
         log: log(cli)?,
@@ -75,11 +76,12 @@ pub fn cores() -> usize {
 /// What stands on the command line holds, whatever the file says.
 pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), Failure> {
     const CHAP: [&str; 4] = ["chap_user", "chap_secret_file", "mutual_user", "mutual_secret_file"];
-    const DISK: [&str; 11] = [
+    const DISK: [&str; 12] = [
         "create",
         "block_size",
         "physical_block_size",
         "read_only",
+        "direct",
         "trim_level",
         "uuid",
         "nbd_reconnect",
@@ -117,6 +119,9 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
     }
     if let Some(threads) = cli.threads {
         config.threads = threads.into();
+    }
+    if given.has("io_engine") {
+        config.engine = cli.io_engine;
     }
     if given.has("snmp_port") {
         config.snmp = snmp_config(cli)?;
@@ -168,6 +173,7 @@ fn override_disks(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), F
             disk.create = Some(create);
         }
         disk.read_only |= cli.read_only;
+        disk.direct |= cli.direct;
         if given.has("trim_level") {
             disk.trim_level = cli.trim_level;
         }
@@ -254,6 +260,7 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
         block_size,
         physical_exponent: (physical / block_size).trailing_zeros() as u8,
         read_only: cli.read_only,
+        direct: cli.direct,
         trim_level: cli.trim_level,
         uuid: cli.uuid,
     };

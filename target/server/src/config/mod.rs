@@ -19,7 +19,7 @@ pub use section::Section;
 
 use crate::access::Access;
 use crate::backend::{NbdAddress, TlsFiles};
-use crate::cli::Cli;
+use crate::cli::{Cli, IoEngine};
 use crate::failure::Failure;
 use crate::logging;
 use crate::target::SESSIONS;
@@ -46,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// Threads that serve connections.
     pub threads: usize,
+    /// How files and devices are waited for.
+    pub engine: IoEngine,
     /// The SNMP agent, where one is wanted.
     pub snmp: Option<snmp::Config>,
     /// Where metrics are served, where they are.
@@ -160,6 +162,8 @@ pub struct DiskConfig {
     pub physical_exponent: u8,
     /// Writes are refused.
     pub read_only: bool,
+    /// Past the page cache.
+    pub direct: bool,
     /// iESP's trim level.
     pub trim_level: u8,
     /// In place of the one that is kept.

@@ -176,8 +176,7 @@ impl Driver<'_> {
     fn write_elsewhere(&mut self, id: TaskId, lun: &Lun, work: Work, immediate: &[u8]) {
         self.keep_data(id, immediate);
         let buffer = self.slots[id].data.take().unwrap_or_default();
-        // The workspace may hold what the device server needs for the next step.
-        self.keep_workspace(id);
+        // The workspace is for others meanwhile: the device server needs nothing of it after a write.
         self.submit(id, lun, work, buffer, None);
     }
 

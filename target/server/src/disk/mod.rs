@@ -77,6 +77,7 @@ impl Drop for Made {
 fn options(disk: &DiskConfig) -> OpenOptions {
     OpenOptions {
         read_only: disk.read_only,
+        direct: disk.direct,
         block_size: disk.block_size,
         unmap: disk.trim_level > 0,
         unmap_zeros: disk.trim_level > 1,
@@ -94,7 +95,7 @@ fn failure(disk: &DiskConfig, error: &dyn std::error::Error) -> Failure {
 fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Backend>>, Failure> {
     let opened = match &disk.source {
         Source::Nbd { address, reconnect, tls } => {
-            let OpenOptions { read_only, block_size, unmap, unmap_zeros } = options(disk);
+            let OpenOptions { read_only, block_size, unmap, unmap_zeros, .. } = options(disk);
             let (reconnect, tls) = (*reconnect, tls.clone());
             let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect, tls };
             let backend = NbdBackend::open(address, &options, homes).map_err(|error| failure(disk, &error))?;

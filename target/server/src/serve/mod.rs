@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, IoEngine};
 use crate::config::{Config, Given};
 use crate::control::{About, Control};
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ use crate::node::{Node, Portal, PortalId};
 use crate::pool::Pool;
 use crate::snmp::Agent;
 use crate::threads::Homes;
-use crate::{life, metrics, service};
+use crate::{life, metrics, ring, service};
 use listen::Listener;
 use shards::{Door, Shard};
 
@@ -72,13 +72,17 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     let pid_file = config.pid_file.as_deref().map(life::PidFile::write).transpose()?;
     let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
     // Before the disks are opened: those that wait for the network live there.
-    let mut shards: Vec<_> = (0..config.threads).map(Shard::start).collect::<std::io::Result<_>>().map_err(cannot)?;
+    let ring = rings(config.engine)?;
+    let shard = |number| Shard::start(number, ring.then(|| pool.threads()));
+    let mut shards: Vec<_> = (0..config.threads).map(shard).collect::<std::io::Result<_>>().map_err(cannot)?;
     let homes = Homes::new(shards.iter().map(Shard::home).collect());
     let node = Arc::new(build::node(&config, &listeners, pool, homes)?);
     let mut stop = stop::Watch::start().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
         let mut reload = signal(SignalKind::hangup()).map_err(cannot)?;
+        // A file that must not grow is an error of the write, not the end of the program (setrlimit(2), RLIMIT_FSIZE).
+        let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map_err(cannot)?;
         let doors: Arc<[_]> = shards.iter().filter_map(Shard::door).collect();
         let mut serving = Service {
             node: Arc::clone(&node),
@@ -138,6 +142,26 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     tracing::info!(statistics = %node.statistics, "stopped");
     drop(pid_file);
     flushed
+}
+
+/// Whether threads that serve connections have rings to wait for files and devices.
+fn rings(engine: IoEngine) -> Result<bool, Failure> {
+    match (engine, ring::available()) {
+        (IoEngine::Threads, _) => tracing::info!("files and devices: disk threads"),
+        (_, Ok(())) => {
+            tracing::info!("files and devices: io_uring");
+            return Ok(true);
+        }
+        (IoEngine::Auto, Err(error)) => {
+            tracing::info!(%error, "files and devices: disk threads, as there is no io_uring");
+        }
+        (IoEngine::IoUring, Err(error)) => {
+            let message =
+                format!("there is no io_uring here ({error}): leave out --io-engine, then threads do its work");
+            return Err(Failure::runtime(message));
+        }
+    }
+    Ok(false)
 }
 
 impl Listening {

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use crate::connection::{self, Served};
 use crate::node::{Node, PortalId};
+use crate::pool::Threads;
+use crate::ring;
 use crate::threads::Resident;
 
 /// A connection that came.
@@ -53,11 +55,11 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Starts it.
+    /// Starts it; where `ring`, with a ring that hands these threads what it cannot do.
     ///
     /// # Errors
     /// Where the system starts no more threads.
-    pub fn start(number: usize) -> std::io::Result<Self> {
+    pub fn start(number: usize, ring: Option<Threads>) -> std::io::Result<Self> {
         let (door, came) = unbounded_channel::<Mail>();
         let (home, moving) = unbounded_channel::<Resident>();
         let (done, quiet) = mpsc::channel();
@@ -65,6 +67,9 @@ impl Shard {
         let thread = thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
             let tasks = LocalSet::new();
             tasks.block_on(&runtime, async {
+                if let Some(Err(error)) = ring.map(ring::start) {
+                    tracing::warn!(%error, "this thread has no io_uring: others wait for devices");
+                }
                 let residents = spawn_local(house(moving));
                 serve(came).await;
                 // Nobody waits for it where the program could not start.
@@ -75,6 +80,7 @@ impl Shard {
             drop(tasks);
             // A resolver that hangs must not hold the program up.
             runtime.shutdown_background();
+            ring::end();
         })?;
         Ok(Self { door: Some(door), home, quiet, thread })
     }

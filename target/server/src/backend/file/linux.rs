@@ -3,11 +3,11 @@
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use iesp_scsi::IoError;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Medium;
@@ -39,9 +39,10 @@ pub fn kind(path: &Path) -> io::Result<Kind> {
     })
 }
 
-/// Opens it.
-pub fn open(path: &Path, read_only: bool) -> io::Result<File> {
-    File::options().read(true).write(!read_only).open(path)
+/// Opens it; for reads and writes past the page cache where `direct`.
+pub fn open(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
+    let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+    File::options().read(true).write(!read_only).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// An unnamed file of `len` bytes in memory, sparse, gone at exit.
@@ -158,8 +159,17 @@ pub fn failure(error: &io::Error) -> IoError {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => IoError::NoSpace,
         Some(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::BADF) => IoError::ReadOnly,
         Some(Errno::NODEV | Errno::NXIO | Errno::NOMEDIUM | Errno::STALE) => IoError::NotReady,
+        // The way to a file system or a device that is elsewhere.
+        Some(Errno::NOTCONN | Errno::NOLINK | Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::SHUTDOWN) => IoError::NotReady,
         Some(Errno::NOMEM | Errno::AGAIN) => IoError::Other,
         // EIO, and an end of file where blocks should be: the file was cut under us.
         _ => IoError::Medium,
     }
+}
+
+/// A clock of some milliseconds' ticks that costs next to nothing.
+#[inline]
+pub fn tick() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (time.tv_sec as u64) << 32 | time.tv_nsec as u64
 }

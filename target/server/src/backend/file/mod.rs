@@ -2,6 +2,8 @@
 //!
 //! What the systems have for it is in a file for each; the names in them are the same.
 
+mod direct;
+mod length;
 mod open;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
@@ -10,11 +12,16 @@ mod sys;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use iesp_scsi::IoError;
 
 use super::{Backend, Facts, Patience, Served};
+use crate::buffers::Buffer;
+use crate::pool::{Job, Work};
+use crate::ring;
+use direct::Alignment;
+use length::Length;
 pub use open::{OpenError, OpenOptions};
 use sys::{Kind, failure};
 
@@ -22,7 +29,11 @@ use sys::{Kind, failure};
 const INLINE_UNMAP: u64 = 1 << 20;
 
 /// Zeros are written in pieces of this size where the file system has no better way.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: Zeros = Zeros([0; 64 << 10]);
+
+/// Where a device may read them from.
+#[repr(align(4096))]
+struct Zeros([u8; 64 << 10]);
 
 /// What lies under the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +52,11 @@ pub struct FileBackend {
     file: File,
     /// But for the length.
     facts: Facts,
-    len: AtomicU64,
     /// It has no name, and its length is chosen here.
     is_own: bool,
     medium: Medium,
+    /// Past the page cache, and what that asks for.
+    direct: Option<Alignment>,
     unmap_zeros: bool,
     block_size: u32,
     /// Whether the page cache can be asked without waiting; found out at the first try.
@@ -52,6 +64,8 @@ pub struct FileBackend {
     write_cached: AtomicBool,
     /// A flush failed: the kernel has dropped what it could not write, so that no later flush may say GOOD.
     poisoned: AtomicBool,
+    /// Whether it is as long as it was.
+    length: Length,
 }
 
 impl FileBackend {
@@ -66,7 +80,8 @@ impl FileBackend {
             _ if sys::is_in_memory(&file) => Medium::Memory,
             _ => Medium::File,
         };
-        Self::new(file, medium, options)
+        let direct = (options.direct && medium != Medium::Memory).then(|| Alignment::of(&file, options.block_size));
+        Self::new(file, medium, direct.transpose()?, options)
     }
 
     /// Memory of `len` bytes: sparse, gone at exit.
@@ -74,10 +89,10 @@ impl FileBackend {
     /// # Errors
     /// [`OpenError`], for people to read.
     pub fn memory(len: u64, options: &OpenOptions) -> Result<Self, OpenError> {
-        Ok(Self { is_own: true, ..Self::new(sys::memory(len)?, Medium::Memory, options)? })
+        Ok(Self { is_own: true, ..Self::new(sys::memory(len)?, Medium::Memory, None, options)? })
     }
 
-    fn new(file: File, medium: Medium, options: &OpenOptions) -> Result<Self, OpenError> {
+    fn new(file: File, medium: Medium, direct: Option<Alignment>, options: &OpenOptions) -> Result<Self, OpenError> {
         let len = sys::len(&file)?;
         if len == 0 {
             return Err(OpenError::Empty);
@@ -99,25 +114,33 @@ impl FileBackend {
         Ok(Self {
             file,
             facts,
-            len: AtomicU64::new(len),
             is_own: false,
             medium,
+            direct,
             block_size: options.block_size,
             unmap_zeros: options.unmap_zeros && facts.discard_granularity != 0,
             read_cached: AtomicBool::new(true),
             write_cached: AtomicBool::new(true),
             poisoned: AtomicBool::new(false),
+            length: Length::new(len),
         })
     }
 
+    /// Whether a call may be made that waits, as there is patience for it or nothing to wait for.
     const fn inline(&self, patience: Patience) -> bool {
         matches!(patience, Patience::Any) || matches!(self.medium, Medium::Memory)
     }
 
     /// All of `buffer`. An end of the file before that is an error: it was cut under us.
     fn read_all(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        if self.direct.is_some_and(|alignment| !alignment.suits(buffer)) {
+            let mut aligned = Buffer::new(buffer.len());
+            self.read_all(&mut aligned, offset)?;
+            buffer.copy_from_slice(&aligned);
+            return Ok(());
+        }
         while !buffer.is_empty() {
-            match sys::read_at(&self.file, buffer, offset) {
+            match sys::read_at(&self.file, buffer, offset).map(|count| self.whole(count)) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     buffer = &mut buffer[count..];
@@ -131,8 +154,11 @@ impl FileBackend {
     }
 
     fn write_all(&self, mut data: &[u8], mut offset: u64) -> io::Result<()> {
+        if self.direct.is_some_and(|alignment| !alignment.suits(data)) {
+            return self.write_all(&Buffer::of(data), offset);
+        }
         while !data.is_empty() {
-            match sys::write_at(&self.file, data, offset) {
+            match sys::write_at(&self.file, data, offset).map(|count| self.whole(count)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     data = &data[count..];
@@ -145,6 +171,31 @@ impl FileBackend {
         Ok(())
     }
 
+    fn whole(&self, count: usize) -> usize {
+        self.direct.map_or(count, |alignment| alignment.whole(count))
+    }
+
+    /// What an error of the system's means. A device that is gone says so by its size; what else it says is misleading.
+    fn failure(&self, error: &io::Error) -> IoError {
+        if self.is_watched() && self.length.is_cut(|| sys::len(&self.file)) { self.cut() } else { failure(error) }
+    }
+
+    /// Whether somebody else may cut it.
+    const fn is_watched(&self) -> bool {
+        !self.is_own
+    }
+
+    /// What it means that it was cut: the medium of a file is damaged, a device is gone.
+    fn cut(&self) -> IoError {
+        if self.medium == Medium::Device { IoError::NotReady } else { IoError::Medium }
+    }
+
+    /// Before it is written to: nothing is where it was cut of late.
+    #[inline]
+    fn check_length(&self) -> Result<(), IoError> {
+        if self.is_watched() && self.length.is_cut_of_late(|| sys::len(&self.file)) { Err(self.cut()) } else { Ok(()) }
+    }
+
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
         match sys::zero(&self.file, offset, len) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
@@ -152,14 +203,17 @@ impl FileBackend {
         }
         let mut done = 0;
         while done < len {
-            let piece = (len - done).min(ZEROS.len() as u64);
-            self.write_all(&ZEROS[..piece as usize], offset + done)?;
+            let piece = (len - done).min(ZEROS.0.len() as u64);
+            self.write_all(&ZEROS.0[..piece as usize], offset + done)?;
             done += piece;
         }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), IoError> {
+        if self.is_watched() && self.length.is_cut(|| sys::len(&self.file)) {
+            return Err(self.cut());
+        }
         if self.medium == Medium::Memory {
             return Ok(());
         }
@@ -169,14 +223,14 @@ impl FileBackend {
         self.file.sync_data().map_err(|error| {
             self.poisoned.store(true, Ordering::Relaxed);
             tracing::error!(%error, "a flush failed: what was written since the last one may be lost; restart after a check");
-            failure(&error)
+            self.failure(&error)
         })
     }
 }
 
 impl Backend for FileBackend {
     fn facts(&self) -> Facts {
-        Facts { len: self.len.load(Ordering::Relaxed), ..self.facts }
+        Facts { len: self.length.get(), ..self.facts }
     }
 
     fn resize(&self, wanted: Option<u64>) -> io::Result<u64> {
@@ -185,19 +239,34 @@ impl Backend for FileBackend {
         }
         let len = sys::len(&self.file)?;
         if len != 0 && len % u64::from(self.block_size) == 0 {
-            self.len.store(len, Ordering::Relaxed);
+            self.length.set(len);
         }
         Ok(len)
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Job> {
+        match job.work {
+            Work::Read { .. } => ring::submit(job, &self.file, false),
+            // Through the page cache a write seldom waits for a device, and the kernel would have a thread do it, too.
+            Work::Write { from, len, .. } if self.direct.is_some() => {
+                let zeros = self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero);
+                if zeros || self.check_length().is_err() {
+                    return Err(job);
+                }
+                ring::submit(job, &self.file, true)
+            }
+            _ => Err(job),
+        }
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {
         if self.inline(patience) {
             return match self.read_all(buffer, offset) {
                 Ok(()) => Ok(Served::Done(())),
-                Err(error) => Err(failure(&error)),
+                Err(error) => Err(self.failure(&error)),
             };
         }
-        if !self.read_cached.load(Ordering::Relaxed) {
+        if self.direct.is_some() || !self.read_cached.load(Ordering::Relaxed) {
             return Ok(Served::WouldBlock);
         }
         let len = buffer.len();
@@ -205,17 +274,18 @@ impl Backend for FileBackend {
     }
 
     fn write(&self, offset: u64, data: &[u8], durable: bool, patience: Patience) -> Result<Served, IoError> {
+        self.check_length()?;
         if self.unmap_zeros && is_zero(data) {
             return self.zero_durably(offset, data.len() as u64, durable, patience);
         }
         if self.inline(patience) {
-            self.write_all(data, offset).map_err(|error| failure(&error))?;
+            self.write_all(data, offset).map_err(|error| self.failure(&error))?;
             if durable {
                 self.sync()?;
             }
             return Ok(Served::Done(()));
         }
-        if durable || !self.write_cached.load(Ordering::Relaxed) {
+        if durable || self.direct.is_some() || !self.write_cached.load(Ordering::Relaxed) {
             return Ok(Served::WouldBlock);
         }
         // What was written in part is written again: the task still holds its range.
@@ -237,22 +307,23 @@ impl Backend for FileBackend {
         if !self.inline(patience) || patience == Patience::None && len > INLINE_UNMAP {
             return Ok(Served::WouldBlock);
         }
+        self.check_length()?;
         if unmap && self.facts.discard_granularity != 0 {
             match sys::punch(&self.file, offset, len) {
                 Ok(()) => return Ok(Served::Done(())),
                 // The file system has no holes: zeros are as good to the reader.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {}
-                Err(error) => return Err(failure(&error)),
+                Err(error) => return Err(self.failure(&error)),
             }
         }
-        self.write_zeros(offset, len).map(Served::Done).map_err(|error| failure(&error))
+        self.write_zeros(offset, len).map(Served::Done).map_err(|error| self.failure(&error))
     }
 
     fn extent(&self, offset: u64, len: u64, patience: Patience) -> Result<Served<(bool, u64)>, IoError> {
         if !self.inline(patience) {
             return Ok(Served::WouldBlock);
         }
-        sys::extent(&self.file, offset, len).map(Served::Done).map_err(|error| failure(&error))
+        sys::extent(&self.file, offset, len).map(Served::Done).map_err(|error| self.failure(&error))
     }
 
     fn prefetch(&self, offset: u64, len: u64) {
@@ -291,20 +362,22 @@ fn at_once(result: io::Result<usize>, len: usize, supported: &AtomicBool) -> Res
                 supported.store(false, Ordering::Relaxed);
                 Ok(Served::WouldBlock)
             }
-            _ => Err(failure(&error)),
+            // The patient way meets it, too, and tells.
+            _ => Ok(Served::WouldBlock),
         },
     }
 }
 
 pub(super) fn is_zero(data: &[u8]) -> bool {
-    data.chunks(4096).all(|chunk| chunk == &ZEROS[..chunk.len()])
+    data.chunks(4096).all(|chunk| chunk == &ZEROS.0[..chunk.len()])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OPTIONS: OpenOptions = OpenOptions { read_only: false, block_size: 512, unmap: true, unmap_zeros: false };
+    const OPTIONS: OpenOptions =
+        OpenOptions { read_only: false, block_size: 512, direct: false, unmap: true, unmap_zeros: false };
 
     fn image(len: u64) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");

@@ -11,6 +11,8 @@ use super::sys::{self, Kind};
 pub struct OpenOptions {
     /// Writes are refused.
     pub read_only: bool,
+    /// Past the page cache.
+    pub direct: bool,
     /// Bytes of a logical block, of which the size must be a multiple.
     pub block_size: u32,
     /// UNMAP gives space back.
@@ -55,6 +57,12 @@ pub enum OpenError {
         /// The next multiple, in bytes.
         rounded: u64,
     },
+    /// The page cache cannot be left out.
+    #[error("it cannot be read past the page cache: leave out --direct")]
+    NotDirect,
+    /// The page cache can be left out for larger blocks only.
+    #[error("past the page cache it is read in larger blocks only: add --block-size {0}, or leave out --direct")]
+    DirectBlocks(u32),
     /// The system says so.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -75,7 +83,9 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), O
         Kind::File | Kind::Device => {}
     }
     let read_only = options.read_only;
-    let file = sys::open(path, read_only).map_err(|error| match error.kind() {
+    let file = sys::open(path, read_only, options.direct).map_err(|error| match error.kind() {
+        // O_DIRECT (open(2)).
+        ErrorKind::InvalidInput if options.direct => OpenError::NotDirect,
         ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => OpenError::NotWritable,
         ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable,
         ErrorKind::PermissionDenied => OpenError::NotReadable,

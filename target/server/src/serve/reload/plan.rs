@@ -98,6 +98,9 @@ impl Plan {
         if self.fresh.threads != old.threads {
             later.push("threads");
         }
+        if self.fresh.engine != old.engine {
+            later.push("io-engine");
+        }
         if self.fresh.pid_file != old.pid_file {
             later.push("pid-file");
         }

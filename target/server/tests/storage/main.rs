@@ -1,0 +1,9 @@
+//! Files and devices below the target: every way to them, and what becomes of commands where they fail.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod engines;
+mod failures;
+mod loops;
+mod place;
