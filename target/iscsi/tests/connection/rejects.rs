@@ -155,8 +155,13 @@ fn fault_02_a_login_that_is_too_long() {
     let mut pair = Pair::new(crate::pair::limits());
     let mut bhs = with(0x43);
     bhs.set_data_len(8193);
+    bhs.0[8..14].copy_from_slice(&[0x80, 1, 2, 3, 4, 5]);
     assert_eq!(pair.close(&bhs.0), Close::LoginFailed(LoginStatus::InitiatorError));
-    assert!(matches!(pair.answer(), Answer::Login(response, _) if response.status.code() >= 0x200));
+    // 11.13.3: the ISID is the request's.
+    let isid = [0x80, 1, 2, 3, 4, 5];
+    assert!(
+        matches!(pair.answer(), Answer::Login(response, _) if response.status.code() >= 0x200 && response.isid == isid)
+    );
 }
 
 /// 6.3: nothing but a login comes before full feature phase.

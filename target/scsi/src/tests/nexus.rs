@@ -135,3 +135,33 @@ fn transport_failures_have_the_codes_of_rfc_7143() {
         assert_eq!((completion.status, (sense[2], sense[12], sense[13])), (status::CHECK_CONDITION, code));
     }
 }
+
+/// SBC-3 4.5, SPC-4 5.14: what was told of the capacity is no longer true.
+#[test]
+fn another_size_is_told_and_holds_at_once() {
+    let mut disk = Disk::plain();
+    let blocks = disk.unit.blocks();
+    disk.unit.resize(blocks);
+    disk.run(&TUR, &[]).good();
+    disk.unit.resize(16);
+    for nexus in [HOST, OTHER] {
+        assert_eq!(disk.run_by(nexus, &TUR, &[]).code(), (6, 0x2a, 9));
+        disk.run_by(nexus, &ten(0x28, 0, 15, 1), &[]).good();
+        assert_eq!(disk.run_by(nexus, &ten(0x28, 0, 16, 1), &[]).code(), (5, 0x21, 0));
+        let capacity = disk.run_by(nexus, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]).good();
+        assert_eq!(capacity[..4], [0, 0, 0, 15]);
+    }
+}
+
+/// SPC-4 6.33: REPORT LUNS is the news itself.
+#[test]
+fn another_inventory_is_told_unless_it_is_asked_for() {
+    let mut disk = Disk::plain();
+    disk.unit.inventory_changed(HOST);
+    assert_eq!(disk.run(&TUR, &[]).code(), (6, 0x3f, 0x0e));
+    disk.run(&TUR, &[]).good();
+    disk.unit.inventory_changed(HOST);
+    disk.run(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], &[]).good();
+    disk.run(&TUR, &[]).good();
+    disk.run_by(OTHER, &TUR, &[]).good();
+}

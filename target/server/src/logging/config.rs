@@ -107,7 +107,7 @@ impl Part {
             () if is_in("iesp::backend::nbd") => Self::Nbd,
             () if is_in("iesp::backend") || is_in("iesp::disk") => Self::Disk,
             () if is_in("iesp::connection") => Self::Session,
-            () if is_in("iesp::snmp") => Self::Snmp,
+            () if is_in("iesp::snmp") || is_in("iesp_snmp") => Self::Snmp,
             () if is_in(super::SUMMARY) => Self::Summary,
             () if is_in(super::PDU) => Self::Pdu,
             () => Self::Server,

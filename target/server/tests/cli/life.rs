@@ -222,3 +222,31 @@ fn no_home_is_needed() {
     program.env_clear().args(["-b", "ram", "-d", "1M", "-i", "127.0.0.1", "-p", "0"]);
     Client::login(Iesp::spawn(program).address()).run(&[0]).good();
 }
+
+/// A second signal does not wait for anybody.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut server = Iesp::ram("1M");
+        let client = Client::login(server.address());
+        let start = Instant::now();
+        server.signal(Signal::TERM);
+        // It waits for the logout of a session that does nothing.
+        std::thread::sleep(Duration::from_millis(200));
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(code));
+        assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+        assert!(server.errors().contains("ended at once"), "{}", server.errors());
+        drop(client);
+    }
+}
+
+/// A daemon that cannot serve says so in one line, with the exit code that it would have without -f.
+#[test]
+fn a_daemon_that_fails_says_one_thing() {
+    for (args, code) in [(["-f", "-d", "/nowhere/disk"], 1), (["-f", "-t", "my disk"], 2)] {
+        let output = command(&args).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(code), 1), "{errors}");
+    }
+}

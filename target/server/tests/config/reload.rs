@@ -369,3 +369,40 @@ fn without_a_file() {
     assert_eq!(client.run(&[0]).code(), (6, 0x2a, 9));
     assert_eq!(last_block(&mut client), 4095);
 }
+
+/// libiscsi's iscsi-perf reads from a target that stays while others come and go, and while wrong files are refused. It does
+/// not connect again: a lost session would end it.
+#[test]
+fn an_initiator_that_people_use() {
+    use std::process::{Command, Stdio};
+    let text = |more: &str| format!("{PORTAL}{LOG}{}{more}", target("iqn.2026-01.home.nas:kept", "64M"));
+    let served = Served::by(&text(&target("b", "1M")));
+    let url = format!("iscsi://{}/iqn.2026-01.home.nas:kept/0", served.iesp.address());
+    let started = Command::new("iscsi-perf")
+        .args(["-r", "-t", "3", "-x", "0", &url])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut perf = match started {
+        Ok(perf) => perf,
+        Err(_) if std::env::var_os("CI").is_none() => {
+            return eprintln!("skipped: cargo xtask setup installs iscsi-perf");
+        }
+        Err(error) => panic!("iscsi-perf: {error}: cargo xtask setup installs it"),
+    };
+    served.logs("logged in");
+    for round in 0..4 {
+        assert!(served.reload(&text(&target("c", "1M 1M"))).contains("was read again"), "round {round}");
+        assert!(served.reload(&text("colour = 1\n")).contains("nothing was changed"));
+        assert!(served.reload(&text(&target("b", "2M"))).contains("was read again"));
+    }
+    let in_time = perf.try_wait().expect("a child").is_none();
+    let output = perf.wait_with_output().expect("it ends");
+    assert!(in_time, "the files were read while it ran");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.to_lowercase().contains("fail"), "{said}");
+    served.logs("logged out");
+    let log = served.iesp.errors();
+    assert_eq!((log.matches("logged in").count(), log.matches("session ended").count()), (1, 0), "{log}");
+}

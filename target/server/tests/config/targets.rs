@@ -116,6 +116,8 @@ fn no_digests_by_the_file() {
 fn the_example_is_served() {
     let folder = folder();
     std::fs::write(folder.path().join("anna.secret"), "the secret of anna").expect("written");
+    let users = "watcher SHA-256 \"the password of the watcher\"\n";
+    std::fs::write(folder.path().join("snmp.users"), users).expect("written");
     let example = include_str!("../../iesp.example.toml");
     let (before, from) = example.split_once("# A second target").expect("a second target");
     let (_, after) = from.split_once("# Who may ask").expect("discovery");
@@ -126,6 +128,7 @@ fn the_example_is_served() {
         ("port = 3261", "port = 0"),
         ("127.0.0.3:3262", "127.0.0.3:0"),
         ("127.0.0.1:1161", "127.0.0.1:0"),
+        ("127.0.0.1:9260", "127.0.0.1:0"),
         ("read-only = true", "read-only = false"),
         ("[log.journald]\n", ""),
     ] {
@@ -137,7 +140,7 @@ fn the_example_is_served() {
     program.env("IESP_OFFICE_SECRET", "the secret of the office").env("RUNTIME_DIRECTORY", folder.path());
     let mut iesp = Iesp::spawn(program);
     assert!(
-        iesp.screen.contains("iqn.2026-01.home.nas:disks") && iesp.screen.contains("SNMP    127.0.0.1:"),
+        iesp.screen.contains("iqn.2026-01.home.nas:disks") && iesp.screen.contains("SNMP    127.0.0.1:") && iesp.screen.contains("metrics http://"),
         "{}",
         iesp.screen
     );
@@ -150,4 +153,24 @@ fn the_example_is_served() {
     assert!(!folder.path().join("iesp.pid").exists() && !folder.path().join("iesp.sock").exists());
     let log = std::fs::read_to_string(folder.path().join("iesp.log")).expect("a log");
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+}
+
+/// A connection for a session that there is is one too many; for one that there is not, it is told so (11.13.5).
+#[test]
+fn a_session_is_known_by_its_tsih() {
+    use iesp_iscsi::pdu::Stage;
+    let served = Served::by(&format!("{PORTAL}{}", target("a", "1M")));
+    let mut client = Client::connect(served.iesp.address());
+    client.initiator.isid = Client::isid(1);
+    let tsih = client.log_in("a", KEYS).tsih;
+    for (asked, status) in [(tsih, LoginStatus::TooManyConnections), (tsih + 1, LoginStatus::SessionDoesNotExist)] {
+        let mut other = Client::connect(served.iesp.address());
+        other.initiator.isid = Client::isid(1);
+        let pairs = format!("InitiatorName={INITIATOR} TargetName=a SessionType=Normal");
+        let mut request = other.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
+        request[14..16].copy_from_slice(&asked.to_be_bytes());
+        other.send(&request);
+        let Answer::Login(response, _) = other.answer() else { panic!("no Login Response") };
+        assert_eq!((response.status, response.isid), (status, Client::isid(1)));
+    }
 }

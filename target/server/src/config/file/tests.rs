@@ -15,6 +15,8 @@ thread_local! {
 
 const EXAMPLE: &str = include_str!("../../../iesp.example.toml");
 
+const USERS: &str = "watcher SHA-256 \"the password of the watcher\" AES-128 \"another of the watcher\"\n";
+
 /// A folder with what the example names; the variable that it names is not there.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -92,7 +94,9 @@ fn what_the_example_says() {
     let folder = folder();
     let config = parsed(folder.path(), &example()).expect("the example is right");
     let shown = format!("{config:#?}").replace(folder.path().to_str().expect("a plain path"), "FOLDER");
-    assert!(!shown.contains("the secret of") && !shown.contains("the other of"), "secrets are not shown");
+    for secret in ["the secret of", "secret of the nas", "the other of"] {
+        assert!(!shown.contains(secret), "secrets are not shown: {shown}");
+    }
     insta::assert_snapshot!("example", shown);
 }
 
@@ -181,6 +185,9 @@ fn faulty() -> Vec<(&'static str, String)> {
         ("window of nothing", with("[limits]\nwindow = 0\n")),
         ("seconds with a fraction", with("[limits]\nkeepalive = 1.5\n")),
         ("snmp nowhere", with("[snmp]\nlisten = \"nowhere at all\"\n")),
+        ("users file that is not there", with("[snmp]\nusers-file = \"missing\"\n")),
+        ("metrics nowhere", with("[metrics]\nlisten = \"nowhere\"\n")),
+        ("metrics without an address", with("[metrics]\n")),
         ("unknown level", with("[log]\nlevel = \"warn\"\n")),
         ("unknown format", with("[log.screen]\nformat = \"jsn\"\n")),
         ("log file without a path", with("[log.file]\nlevel = \"info\"\n")),
