@@ -140,7 +140,9 @@ fn the_example_is_served() {
     program.env("IESP_OFFICE_SECRET", "the secret of the office").env("RUNTIME_DIRECTORY", folder.path());
     let mut iesp = Iesp::spawn(program);
     assert!(
-        iesp.screen.contains("iqn.2026-01.home.nas:disks") && iesp.screen.contains("SNMP    127.0.0.1:") && iesp.screen.contains("metrics http://"),
+        iesp.screen.contains("iqn.2026-01.home.nas:disks")
+            && iesp.screen.contains("SNMP    127.0.0.1:")
+            && iesp.screen.contains("metrics http://"),
         "{}",
         iesp.screen
     );
