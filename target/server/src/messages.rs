@@ -44,8 +44,8 @@ pub enum Message {
     },
     /// End now, for this reason.
     Close(&'static str),
-    /// The program stops, or what the session uses is served no longer: tell the initiator.
-    Shutdown,
+    /// The program stops, or what the session uses is served no longer, which is the reason: tell the initiator.
+    Shutdown(&'static str),
     /// The target has other logical units from now on.
     Luns {
         /// All of them.

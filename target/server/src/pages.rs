@@ -27,7 +27,11 @@ Memory, for a try:
 .SH SIGNALS
 .TP
 .BR SIGTERM ", " SIGINT
-Initiators are asked to log out, everything is flushed, then the program ends.
+Initiators are asked to log out, everything is flushed, then the program ends. A second one ends it at once.
+.TP
+.B SIGHUP
+The configuration file is read again: what changed changes, and sessions of what stays notice nothing. A faulty file changes
+nothing. The log file is opened again, and disks are looked at for another size.
 .SH EXIT STATUS
 .TP
 .B 0

@@ -223,7 +223,7 @@ impl Target {
         registry.closed = true;
         for session in &registry.sessions {
             // One that has ended is what is wanted.
-            let _ = session.mail.send(Message::Shutdown);
+            let _ = session.mail.send(Message::Shutdown("the target is served no longer"));
         }
     }
 
@@ -231,7 +231,7 @@ impl Target {
     pub fn dismiss(&self, leaves: impl Fn(&Who) -> bool) {
         for session in self.registry().sessions.iter().filter(|session| leaves(&session.who)) {
             // One that has ended is what is wanted.
-            let _ = session.mail.send(Message::Shutdown);
+            let _ = session.mail.send(Message::Shutdown("it might not log in any more"));
         }
     }
 }

@@ -383,9 +383,9 @@ impl<'t> Driver<'t> {
                         self.deferred.push_back(message);
                     }
                 }
-                Message::Shutdown => {
+                Message::Shutdown(reason) => {
                     // The time for a logout runs also for a peer that cannot be asked for it.
-                    self.end_after(LOGOUT_LIMIT);
+                    self.end_after(LOGOUT_LIMIT, reason);
                     self.deferred.push_back(message);
                 }
             }
@@ -455,7 +455,7 @@ impl<'t> Driver<'t> {
             Message::Abort { lun, cleared_by, receipt } => self.abort_for_another(lun, cleared_by, receipt),
             Message::Quiet { number } => self.others_are_quiet(number),
             Message::Close(reason) => self.ending = Some(End::Closed(reason)),
-            Message::Shutdown => self.shut_down(),
+            Message::Shutdown(reason) => self.shut_down(reason),
             Message::Luns { luns, quiet } => self.change_luns(&luns, quiet),
             Message::Trace(wanted) => {
                 let initiator = self.protocol.asked().map(|(initiator, _)| initiator);
@@ -466,9 +466,9 @@ impl<'t> Driver<'t> {
     }
 
     /// Asks the initiator to log out (RFC 7143 11.9.1), and ends when the time for that is over.
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, reason: &'static str) {
         if self.guest.is_none() {
-            self.ending = Some(End::Closed("the target stops"));
+            self.ending = Some(End::Closed(reason));
             return;
         }
         let event = AsyncEvent::LogoutRequest { time3: LOGOUT_LIMIT };
@@ -477,16 +477,16 @@ impl<'t> Driver<'t> {
             self.protocol.notify(event, &mut out);
             self.outgoing.len = out.len();
         }
-        self.end_after(LOGOUT_LIMIT);
+        self.end_after(LOGOUT_LIMIT, reason);
     }
 
     /// Ends the connection in so many seconds.
-    fn end_after(&self, seconds: u16) {
+    fn end_after(&self, seconds: u16, reason: &'static str) {
         let mail = self.mail.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(seconds.into())).await;
             // The connection may have ended by a logout meanwhile.
-            let _ = mail.send(Message::Close("the target stops"));
+            let _ = mail.send(Message::Close(reason));
         });
     }
 

@@ -35,10 +35,16 @@ pub fn all() -> Vec<PathBuf> {
 /// # Errors
 /// Where it cannot be made, or belongs to somebody else.
 pub fn own() -> io::Result<PathBuf> {
-    let folder = given().unwrap_or_else(|| match rustix::process::geteuid().is_root() {
-        true => PathBuf::from(SYSTEM),
-        false => of_user(),
-    });
+    match given() {
+        Some(given) => usable(given),
+        // A service that runs as another user may have made the system's folder its own.
+        None if rustix::process::geteuid().is_root() => usable(SYSTEM.into()).or_else(|_| usable(of_user())),
+        None => usable(of_user()),
+    }
+}
+
+/// A folder that is this user's alone to write. It is made where it is missing.
+fn usable(folder: PathBuf) -> io::Result<PathBuf> {
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

@@ -52,7 +52,9 @@ fn status(answer: &Value) -> String {
         let portals: Vec<_> = list(&target, "portals").filter_map(|portal| Some(portal.as_str()?.to_owned())).collect();
         let _ = writeln!(shown, "  target    {}", text(&target, "name"));
         let _ = writeln!(shown, "    at      {}", portals.join(" "));
-        let _ = writeln!(shown, "    there   {} sessions{chap}", number(&target, "sessions"));
+        let sessions = number(&target, "sessions");
+        let plural = if sessions == 1 { "" } else { "s" };
+        let _ = writeln!(shown, "    there   {sessions} session{plural}{chap}");
         for lun in list(&target, "luns") {
             let read_only = if lun["read_only"].as_bool() == Some(true) { ", read-only" } else { "" };
             let _ = writeln!(

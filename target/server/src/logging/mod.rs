@@ -68,17 +68,25 @@ pub fn start(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Another log from now on; files are opened again.
+/// A log that is open, and not in use yet.
+pub struct Opened(State);
+
+/// Opens another log; files that are in use are opened again.
 ///
 /// # Errors
-/// What cannot be opened; the log stays as it was.
-pub fn change(config: &Config) -> Result<(), Failure> {
-    let fresh = State::open(config)?;
+/// What cannot be opened.
+pub fn open(config: &Config) -> Result<Opened, Failure> {
+    State::open(config).map(Opened)
+}
+
+/// Uses it from now on.
+pub fn change(opened: Opened) {
     if let Some(log) = LOG.get() {
-        *log.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        // The old one ends when nobody waits for the lock: its syslog may still have something to send.
+        let old = std::mem::replace(&mut *log.write().unwrap_or_else(PoisonError::into_inner), opened.0);
+        drop(old);
     }
     tracing::callsite::rebuild_interest_cache();
-    Ok(())
 }
 
 /// The end: what waits to be sent is sent, as far as it takes no longer than a second.

@@ -124,7 +124,7 @@ impl Node {
     pub fn shut_down(&self) {
         for connection in &self.list().list {
             // A connection that has ended needs no message.
-            let _ = connection.mail.send(Message::Shutdown);
+            let _ = connection.mail.send(Message::Shutdown("iesp stops"));
         }
     }
 
@@ -132,7 +132,7 @@ impl Node {
     pub fn leave_portals(&self, gone: impl Fn(PortalId) -> bool) {
         for connection in self.list().list.iter().filter(|connection| gone(connection.portal)) {
             // A connection that has ended needs no message.
-            let _ = connection.mail.send(Message::Shutdown);
+            let _ = connection.mail.send(Message::Shutdown("the portal is there no longer"));
         }
     }
 

@@ -32,7 +32,7 @@ fn what_is_served_and_who_is_there() {
         &*format!("process {pid}"),
         "target    a",
         "LUN 1   memory (2.0 MiB",
-        "1 sessions",
+        "1 session\n",
         "4.0 KiB written",
         "iesp.toml",
     ] {

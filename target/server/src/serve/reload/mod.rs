@@ -30,6 +30,7 @@ struct Opened {
     /// Portals that take the place of others at the same port: they can only listen when those do no more.
     later: Vec<PortalConfig>,
     agent: Option<Agent>,
+    log: logging::Opened,
     luns: Vec<(String, Arc<Lun>)>,
 }
 
@@ -51,6 +52,10 @@ impl Service {
         match opened {
             Ok((plan, opened)) => self.apply(plan, opened).await,
             Err(failure) => {
+                // Whoever moved the log file away waits for this all the same.
+                if let Ok(log) = logging::open(&self.config.log) {
+                    logging::change(log);
+                }
                 let reason = failure.summary();
                 tracing::error!(reason, "the configuration was not read again, and nothing was changed");
             }
@@ -83,13 +88,15 @@ impl Service {
             (old, Some(new)) if old.as_ref() != Some(new) => Some(Agent::bind(new.clone())?),
             _ => None,
         };
+        let log = logging::open(&plan.fresh.log)?;
+        // Last: it may make images.
         let luns = disks::open(&self.node, plan.wanted(Change::Added)).await?;
-        logging::change(&plan.fresh.log)?;
-        Ok(Opened { listeners, later, agent, luns })
+        Ok(Opened { listeners, later, agent, log, luns })
     }
 
     async fn apply(&mut self, plan: Plan, opened: Opened) {
-        let Opened { listeners, later, agent, mut luns } = opened;
+        let Opened { listeners, later, agent, log, mut luns } = opened;
+        logging::change(log);
         for what in plan.at_next_start(&self.config) {
             tracing::warn!(what, "this changes at the next start");
         }
