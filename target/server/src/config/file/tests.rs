@@ -15,8 +15,6 @@ thread_local! {
 
 const EXAMPLE: &str = include_str!("../../../iesp.example.toml");
 
-const USERS: &str = "watcher SHA-256 \"the password of the watcher\" AES-128 \"another of the watcher\"\n";
-
 /// A folder with what the example names; the variable that it names is not there.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
