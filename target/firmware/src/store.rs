@@ -5,7 +5,7 @@
 //!
 //! A write is acknowledged when it is gathered: the cache is volatile, and says so (WCE). [`Store::flush`] answers when it
 //! is on the card. What the card refuses stays gathered and is tried again; a loss (the card's power failed, another card
-//! was put in) is counted, so that every session that was there fails its flushes from then on.
+//! was put in) is counted: from then on every flush fails, whoever asks.
 
 use crate::card::{BLOCK, Card, Facts};
 use crate::sd::Error;

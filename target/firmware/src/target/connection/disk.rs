@@ -89,14 +89,15 @@ impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
 impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, const TEXT: usize>
     Driver<'_, '_, B, S, CONNECTIONS, TASKS, TEXT>
 {
-    /// Makes durable what was acknowledged. Once something was lost that this session may have relied on, every flush
-    /// of it fails.
+    /// Makes durable what was acknowledged. Once something was lost every flush fails until the board
+    /// is started again, as on a host: an initiator that lost its connection meanwhile logs in anew, with what it was
+    /// acknowledged before still in its mind.
     pub(super) async fn flush_blocks(&mut self) -> Result<(), IoError> {
         let mut store = self.target.store.lock().await;
         self.target.light(Led::Yellow, true);
         let result = store.flush().await;
         self.target.light(Led::Yellow, false);
-        let lost = store.losses() != self.losses;
+        let lost = store.losses() > 0;
         drop(store);
         match result {
             Err(error) => Err(self.target.told(error)),

@@ -124,8 +124,6 @@ struct Driver<'a, 'm, B: Board, S, const CONNECTIONS: usize, const TASKS: usize,
     seated: bool,
     /// A login was accepted.
     joined: bool,
-    /// Losses that there were when the session began: it is told of later ones.
-    losses: u32,
     counted: iesp_iscsi::connection::Statistics,
 }
 
@@ -175,7 +173,6 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             retry: false,
             seated: false,
             joined: false,
-            losses: 0,
             counted: iesp_iscsi::connection::Statistics::default(),
         };
         let end = match driver.run().await {
@@ -303,7 +300,6 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
         target.seats.take(self.seat, established.initiator, established.isid);
         self.seated = true;
-        self.losses = target.store.lock().await.losses();
         for lun in &target.luns {
             lun.unit.nexus_established(self.nexus());
         }
