@@ -102,6 +102,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 pub fn run(args: &Args) -> Result<()> {
     let iesp = build_binary("iesp", "iesp", true)?;
     let verifier = build_binary("iesp-testkit", "test-blockdevice", true)?;
+    // What the cases need is built before their time is taken.
+    build_binary("iesp-testkit", "faulty-target", true)?;
     let mut reports = Vec::new();
     let wanted = |name: &str| args.only.as_deref().is_none_or(|part| name.contains(part));
     for (number, case) in CASES.iter().enumerate().filter(|(_, case)| wanted(case.name)) {
