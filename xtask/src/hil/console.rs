@@ -137,9 +137,15 @@ impl Shared {
 /// When the system has none.
 pub fn pseudo_terminal() -> Result<(File, String)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
     let board = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("no pseudo terminal")?;
     grantpt(&board)?;
     unlockpt(&board)?;
+    // What is written before the other end is opened would come through the line discipline: an end of line more for
+    // each carriage return, and all of it back as an echo.
+    let mut terminal = tcgetattr(&board).context("the terminal's settings")?;
+    terminal.make_raw();
+    tcsetattr(&board, OptionalActions::Now, &terminal).context("the terminal's settings")?;
     let name = ptsname(&board, Vec::new())?.into_string().context("the terminal's name")?;
     Ok((board.into(), name))
 }
