@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Where a listener is reached from outside: one on every address (0.0.0.0, [::]) by each address that this machine's
+/// Where a listener is reached from outside: one on every address (`0.0.0.0`, `[::]`) by each address that this machine's
 /// interfaces have, the others by their own. Where no interface has an address it is the loopback's.
 pub fn addresses(listener: SocketAddr) -> Vec<SocketAddr> {
     let own = if_addrs::get_if_addrs().unwrap_or_default();

@@ -104,11 +104,14 @@ impl From<u8> for SenseKey {
 
 impl fmt::Display for Sense {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: the function returns a string constant of the library for every number.
-        let text = unsafe {
-            CStr::from_ptr(libiscsi_sys::scsi_sense_ascq_str(i32::from(self.asc) << 8 | i32::from(self.ascq)))
-        };
-        write!(f, "{:?}, {:02x}h/{:02x}h ({})", self.key, self.asc, self.ascq, text.to_string_lossy())?;
+        // SAFETY: the function takes every number.
+        let text = unsafe { libiscsi_sys::scsi_sense_ascq_str(i32::from(self.asc) << 8 | i32::from(self.ascq)) };
+        write!(f, "{:?}, {:02x}h/{:02x}h", self.key, self.asc, self.ascq)?;
+        if !text.is_null() {
+            // SAFETY: it is a string constant of the library; there is none for a code that it does not know.
+            let text = unsafe { CStr::from_ptr(text) };
+            write!(f, " ({})", text.to_string_lossy())?;
+        }
         if let Some(information) = self.information {
             write!(f, ", information {information:#x}")?;
         }
@@ -142,6 +145,12 @@ mod tests {
         let sense = Sense::parse(&bytes);
         assert!(sense.is(SenseKey::IllegalRequest, 0x21, 0));
         assert_eq!(sense.information, Some(256));
+    }
+
+    #[test]
+    fn a_code_that_libiscsi_has_no_text_for_is_shown_by_its_number() {
+        let sense = Sense::parse(&[0x70, 0, 0x06, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x7e, 0x7d, 0, 0, 0, 0]);
+        assert_eq!(sense.to_string(), "UnitAttention, 7eh/7dh");
     }
 
     #[test]
