@@ -1,6 +1,7 @@
 //! READ CAPACITY(10) and (16) (SBC-3 5.15 f.), REPORT LUNS (SPC-4 6.33).
 
 use crate::cdb::be32;
+use crate::lun::lun_field;
 use crate::reply::Reply;
 use crate::sense::Sense;
 use crate::unit::Unit;
@@ -46,12 +47,7 @@ pub(crate) fn report_luns(
     reply.u32(8 * luns.clone().count() as u32);
     reply.u32(0);
     for lun in luns {
-        reply.u64(address(lun));
+        reply.u64(lun_field(lun));
     }
     Ok(reply.finish())
-}
-
-/// SAM-5 4.7.7.2: peripheral device addressing, bus 0.
-fn address(lun: u16) -> u64 {
-    u64::from(lun & 0xff) << 48
 }

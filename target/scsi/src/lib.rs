@@ -21,6 +21,7 @@ mod commands;
 mod contract;
 mod identity;
 mod inquiry;
+mod lun;
 mod mode;
 mod ports;
 mod range;
@@ -41,6 +42,7 @@ pub use contract::{
     Buffers, Completion, IoError, NexusId, Outcome, REPLY_MAX, Step, StreamError, Streaming, Transfer, status,
 };
 pub use identity::{Identity, IdentityError, LUN_MAX, NAME_MAX};
+pub use lun::lun_number;
 pub use sense::SenseBytes;
 pub use task::Task;
 pub use unit::{LogicalUnit, TransportFailure};

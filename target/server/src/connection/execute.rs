@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{CommandFault, Outbox, TaskId};
-use iesp_scsi::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer, TransportFailure};
+use iesp_scsi::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer, TransportFailure, lun_number};
 
 use super::Driver;
 use super::tasks::{Read, State, Workspace};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
 use crate::latency;
-use crate::luns::{Lun, lun_number};
+use crate::luns::Lun;
 use crate::pool::{Job, Work};
 
 /// A CDB whose opcode no device server of ours has (SPC-4 table E.2: variable length CDB).

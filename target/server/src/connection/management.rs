@@ -2,11 +2,10 @@
 
 use iesp_iscsi::pdu::{TaskFunction, TaskRequest, TaskResult};
 use iesp_iscsi::{Outbox, TaskId};
-use iesp_scsi::NexusId;
+use iesp_scsi::{NexusId, lun_number};
 
 use super::Driver;
 use super::tasks::State;
-use crate::luns::lun_number;
 use crate::messages::Receipt;
 
 /// Most functions that wait at a time. They are no tasks, so that the command window bounds none that is immediate; and all

@@ -253,7 +253,7 @@ fn text(line: &mut Line, data: &[u8]) {
 }
 
 fn lun(bhs: &Bhs) -> String {
-    crate::luns::lun_number(bhs.lun()).map_or_else(|| format!("{:#018x}", bhs.lun()), |number| number.to_string())
+    iesp_scsi::lun_number(bhs.lun()).map_or_else(|| format!("{:#018x}", bhs.lun()), |number| number.to_string())
 }
 
 fn isid(b: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{Collect, CommandFault, Event, Outbox, Received, TaskId};
-use iesp_scsi::{Completion, Outcome, Transfer};
+use iesp_scsi::{Completion, Outcome, Transfer, lun_number};
 
 use super::slots::{State, Stream};
 use super::{Driver, End};
@@ -16,19 +16,6 @@ const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Room for a status with sense data, an R2T and the like.
 pub(super) const ANSWER: usize = 512;
-
-/// The number in a LUN field: peripheral or flat addressing, one level (SAM-5 4.7.7); `None` for what no board has.
-pub(super) const fn lun_number(lun: u64) -> Option<u16> {
-    if lun & 0x0000_ffff_ffff_ffff != 0 {
-        return None;
-    }
-    let field = (lun >> 48) as u16;
-    match field >> 14 {
-        0 if field < 256 => Some(field),
-        1 => Some(field & 0x3fff),
-        _ => None,
-    }
-}
 
 impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, const TEXT: usize>
     Driver<'_, '_, B, S, CONNECTIONS, TASKS, TEXT>

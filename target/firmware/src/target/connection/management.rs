@@ -3,8 +3,9 @@
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::TaskId;
 use iesp_iscsi::pdu::{TaskFunction, TaskRequest, TaskResult};
+use iesp_scsi::lun_number;
 
-use super::input::{ANSWER, lun_number};
+use super::input::ANSWER;
 use super::{Driver, End};
 use crate::board::Board;
 use crate::target::seats::Clear;
