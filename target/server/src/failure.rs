@@ -1,6 +1,7 @@
 //! Why the program ends with something other than success: one line for people, and an exit code.
 
-use std::fmt;
+use std::net::SocketAddr;
+use std::{fmt, io};
 
 /// What went wrong, with what to do about it.
 #[derive(Debug)]
@@ -32,6 +33,20 @@ impl Failure {
     /// What was asked for could not be done: exit code 1.
     pub fn runtime(message: impl Into<String>) -> Self {
         Self { message: message.into(), summary: None, code: 1, kind: Kind::Line }
+    }
+
+    /// A socket could not be had: what it is for, and the flags that choose its port and its address. Exit code 1.
+    pub fn not_bound(what: &str, address: SocketAddr, error: &io::Error, port: &str, at: &str) -> Self {
+        use io::ErrorKind;
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!("another program listens there: end it, or choose another port with {port}")
+            }
+            ErrorKind::AddrNotAvailable => format!("this machine has no such address: name one that it has with {at}"),
+            ErrorKind::PermissionDenied => format!("ports below 1024 need privileges: choose another one with {port}"),
+            _ => error.to_string(),
+        };
+        Self::runtime(format!("cannot {what} on {address}: {remedy}"))
     }
 
     /// A configuration file is wrong, in several ways: exit code 2.

@@ -77,7 +77,8 @@ impl Server {
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         });
-        let (address, listener) = bound.map_err(|error| not_bound(address, &error))?;
+        let (address, listener) =
+            bound.map_err(|error| Failure::not_bound("serve metrics", address, &error, "--metrics", "--metrics"))?;
         Ok(Self { listener, address })
     }
 
@@ -166,17 +167,6 @@ fn wants_openmetrics(headers: &HeaderMap) -> bool {
             named && !parts.any(refused)
         },
     )
-}
-
-fn not_bound(address: SocketAddr, error: &std::io::Error) -> Failure {
-    use std::io::ErrorKind;
-    let remedy = match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there: end it, or choose another port with --metrics",
-        ErrorKind::AddrNotAvailable => "this machine has no such address: name one that it has with --metrics",
-        ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another one with --metrics",
-        _ => return Failure::runtime(format!("cannot serve metrics on {address}: {error}")),
-    };
-    Failure::runtime(format!("cannot serve metrics on {address}: {remedy}"))
 }
 
 #[cfg(test)]

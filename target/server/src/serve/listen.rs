@@ -29,7 +29,7 @@ pub struct Listener {
 /// Which address cannot be had, why, and what to do.
 pub fn bind(portal: &PortalConfig) -> Result<Listener, Failure> {
     let bound = open(portal.address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let (address, socket) = bound.map_err(|error| not_bound(portal.address, &error))?;
+    let (address, socket) = bound.map_err(|error| Failure::not_bound("listen", portal.address, &error, "-p", "-i"))?;
     Ok(Listener { config: portal.clone(), address, socket })
 }
 
@@ -62,17 +62,6 @@ fn open(address: SocketAddr) -> std::io::Result<StdListener> {
     socket.listen(128)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-fn not_bound(address: SocketAddr, error: &std::io::Error) -> Failure {
-    use std::io::ErrorKind;
-    let remedy = match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there: end it, or choose another port with -p",
-        ErrorKind::AddrNotAvailable => "this machine has no such address: name one that it has with -i",
-        ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another one with -p",
-        _ => return Failure::runtime(format!("cannot listen on {address}: {error}")),
-    };
-    Failure::runtime(format!("cannot listen on {address}: {remedy}"))
 }
 
 /// Takes connections, and hands them to the shards in turn.

@@ -79,7 +79,8 @@ impl Agent {
             socket.set_nonblocking(true)?;
             Ok((socket.local_addr()?, socket))
         });
-        let (address, socket) = bound.map_err(|error| not_bound(listen, &error))?;
+        let (address, socket) =
+            bound.map_err(|error| Failure::not_bound("answer SNMP", listen, &error, "-S", "--snmp-listen"))?;
         let engine = if users.is_empty() { None } else { Some(start_engine(&users, engine_file)?) };
         let agent = iesp_snmp::Agent::new(iesp_snmp::Config { community: community.map(String::into_bytes), engine });
         Ok(Self { socket, address, agent, host: Host::here(contact, location) })
@@ -135,15 +136,4 @@ fn start_engine(users: &[Account], file: Option<PathBuf>) -> Result<iesp_snmp::E
     getrandom::fill(&mut salt)
         .map_err(|error| Failure::runtime(format!("the system has no random source: {error}")))?;
     Ok(iesp_snmp::Engine { id, boots, salt: u64::from_ne_bytes(salt), users })
-}
-
-fn not_bound(address: SocketAddr, error: &std::io::Error) -> Failure {
-    use std::io::ErrorKind;
-    let remedy = match error.kind() {
-        ErrorKind::AddrInUse => "another program listens there: end it, or choose another port with -S",
-        ErrorKind::AddrNotAvailable => "this machine has no such address: name one that it has with --snmp-listen",
-        ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another one with -S",
-        _ => return Failure::runtime(format!("cannot answer SNMP on {address}: {error}")),
-    };
-    Failure::runtime(format!("cannot answer SNMP on {address}: {remedy}"))
 }
