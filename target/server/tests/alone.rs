@@ -99,6 +99,27 @@ fn a_quick_peer_that_stops_reading_holds_nobody_up() {
     }
 }
 
+/// The end that the protocol demands comes to a quick session too, and to what it has under way.
+#[test]
+fn a_quick_session_that_breaks_the_protocol_ends() {
+    let server = one_thread();
+    let mut first = Client::login(server.address());
+    quick(&mut first);
+    let write = first.initiator.write(&cdb::write(0, 8), 4096);
+    first.begin(&write);
+    // A SCSI Command whose data segment is longer than any that this target takes.
+    let mut unit = [0; 48];
+    unit[0] = 0x01;
+    unit[5..8].fill(0xff);
+    first.send(&unit);
+    let start = Instant::now();
+    while first.answer_or_end().is_some() {}
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    let mut second = Client::login(server.address());
+    second.put(&cdb::write(0, 8), &[7; 4096]).good();
+    assert_eq!(second.get(&cdb::read(0, 8), 4096).good(), [7; 4096]);
+}
+
 /// At a stop the initiator is told, and the program ends in order.
 #[test]
 fn a_quick_session_does_not_delay_a_stop() {

@@ -120,8 +120,6 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
             let _ = crate::ring::start(node.pool.threads());
             let listener = TcpListener::from_std(listener).expect("a listener");
             let (stream, peer) = listener.accept().await.expect("a connection");
-            // The runtime's list of those who give their turn is made at the first time.
-            tokio::task::yield_now().await;
             super::serve(node, stream, PortalId(0), peer).await;
         });
         drop(runtime);

@@ -4,7 +4,6 @@
 //! While it waits so, nothing else runs on the thread, so it does that only while there is nothing that another could bring it,
 //! for [`LONGEST`] at most, and gives its turn to the thread's other work once a millisecond.
 
-use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{Driver, End, input};
+use crate::threads::Served;
 
 /// The longest wait in a receive call: how much later than without it a message from another thread, or a new connection, may be seen.
 /// The kernel rounds it up to its tick.
@@ -24,29 +24,6 @@ const BRISK: u32 = 32;
 
 /// Quickly: so many milliseconds after the one before, as the program's clock counts them.
 const QUICKLY: u64 = 1;
-
-thread_local! {
-    /// Connections that this thread serves, and backends that live on it.
-    static SERVED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// A connection that this thread serves, or a backend that lives on it, for as long as it does.
-#[derive(Debug)]
-pub struct Served(());
-
-impl Served {
-    /// One more.
-    pub fn begin() -> Self {
-        SERVED.set(SERVED.get() + 1);
-        Self(())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        SERVED.set(SERVED.get() - 1);
-    }
-}
 
 /// Whether a connection's requests come quickly, and in which way its socket waits.
 #[derive(Debug, Default)]
@@ -71,7 +48,7 @@ impl Pace {
     #[inline]
     fn is_alone(&self, due: Option<u64>) -> bool {
         let longest = LONGEST.as_millis() as u64 + 1;
-        self.brisk >= BRISK && SERVED.get() == 1 && due.is_none_or(|due| due > self.last + longest)
+        self.brisk >= BRISK && Served::count() == 1 && due.is_none_or(|due| due > self.last + longest)
     }
 
     /// Whether it is another's turn on this thread; it had it once this was said.

@@ -40,8 +40,8 @@ use crate::messages::Message;
 use crate::node::{Entry, Node, PortalId};
 use crate::statistics::{Failure, Refusal, Session};
 use crate::target::{Guest, Who};
+use crate::threads::Served;
 use crate::trace::Tracer;
-pub use alone::Served;
 use early::Early;
 use leaving::Leaving;
 use management::Management;
@@ -149,7 +149,6 @@ pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, pee
     let (mail, mailbox) = unbounded_channel();
     let entry = node.enter(portal, mail.clone());
     let Ok(local) = stream.local_addr() else { return };
-    #[cfg(target_os = "linux")]
     let _served = Served::begin();
     let mut driver = Driver::new(&node, portal, [local, peer], entry, mail, mailbox);
     let end = driver.run(&mut stream).await;
@@ -333,14 +332,8 @@ impl<'t> Driver<'t> {
             return Ok(());
         }
         self.trace_sending();
-        #[cfg(target_os = "linux")]
-        if self.send_alone(stream)? {
-            self.tracer.sent();
-            return Ok(());
-        }
         // The usual case needs no timer.
-        let first = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
-        let sent = match first {
+        let sent = match self.send_at_once(stream).await {
             Poll::Ready(sent) => sent,
             Poll::Pending => match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
                 Ok(sent) => sent,
@@ -349,6 +342,16 @@ impl<'t> Driver<'t> {
         };
         self.tracer.sent();
         sent
+    }
+
+    /// Sends what the socket takes at once; pending where that is not all.
+    async fn send_at_once(&mut self, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+        #[cfg(target_os = "linux")]
+        match self.send_alone(stream) {
+            Ok(false) => {}
+            sent => return Poll::Ready(sent.map(drop)),
+        }
+        poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await
     }
 
     /// Shows what is about to leave, where that is asked for.
@@ -492,10 +495,6 @@ impl<'t> Driver<'t> {
 
     /// Nothing of this connection may touch the disks when its session is gone.
     async fn finish(&mut self, stream: &mut TcpStream, end: &End) {
-        #[cfg(target_os = "linux")]
-        if self.pace.leave(stream).is_err() {
-            return self.guest = None;
-        }
         self.abort_all();
         while self.slots.any_in_flight() {
             let message = poll_fn(|cx| self.next_message(cx).map_or(Poll::Pending, Poll::Ready)).await;
@@ -506,7 +505,7 @@ impl<'t> Driver<'t> {
         if let End::Protocol(_) = end {
             self.trace_sending();
             // The last word says why. A peer that does not take it at once goes without.
-            let _ = poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await;
+            let _ = self.send_at_once(stream).await;
         }
         self.guest = None;
     }

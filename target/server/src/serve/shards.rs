@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
 use tokio::time::timeout;
 
-use crate::connection::{self, Served};
+use crate::connection;
 use crate::node::{Node, PortalId};
 use crate::pool::Threads;
 use crate::ring;
-use crate::threads::Resident;
+use crate::threads::{Resident, Served};
 
 /// A connection that came.
 pub struct Arrival {
