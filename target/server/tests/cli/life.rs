@@ -244,7 +244,7 @@ fn a_second_signal_ends_it_at_once() {
 /// A daemon that cannot serve says so in one line, with the exit code that it would have without -f.
 #[test]
 fn a_daemon_that_fails_says_one_thing() {
-    for (args, code) in [(["-f", "-d", "/nowhere/disk"], 1), (["-f", "-t", "my disk"], 2)] {
+    for (args, code) in [(["-f", "-p", "0", "-d", "/nowhere/disk"], 1), (["-f", "-p", "0", "-t", "my disk"], 2)] {
         let output = command(&args).output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), errors.lines().count()), (Some(code), 1), "{errors}");

@@ -34,11 +34,17 @@ fn ends(mut command: Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
 
+/// The same on a port that no other test has, unless it says which: the sockets are had before the disks are opened.
+fn with_own_port<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let missing = [("-i", "127.0.0.1"), ("-p", "0")].into_iter().filter(|(flag, _)| !args.contains(flag));
+    args.iter().copied().chain(missing.flat_map(|(flag, value)| [flag, value])).collect()
+}
+
 /// Refused with this code and one line that has all these words; nothing in the folder changes.
 #[track_caller]
 fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
     let before = contents(folder);
-    let (got, errors) = ends(command(args));
+    let (got, errors) = ends(command(&with_own_port(args)));
     assert_eq!(got, Some(code), "{errors}");
     assert!(errors.starts_with("iesp: ") && errors.lines().count() == 1, "one line: {errors}");
     for word in words {
