@@ -87,6 +87,9 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
         Ok(self.facts().len)
     }
 
+    /// Has `changed` called when its size changes by itself, with the bytes that it has then.
+    fn watch(&self, _changed: Box<dyn Fn(u64) + Send>) {}
+
     /// Nobody will call it any more: what it has running on other threads ends.
     fn close(&self) {}
 

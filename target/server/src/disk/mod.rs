@@ -145,7 +145,16 @@ fn lun(
     let unit = LogicalUnit::new(capabilities(&backend.facts(), config), identity);
     let row = statistics.row(target, number, &config.source.to_string());
     let block_shift = config.block_size.trailing_zeros();
-    Ok(Arc::new(Lun { number, row, config: config.clone(), unit, backend, block_shift }))
+    let lun = Arc::new(Lun { number, row, config: config.clone(), unit, backend, block_shift });
+    let watched = Arc::downgrade(&lun);
+    lun.backend.watch(Box::new(move |len| {
+        // One that is gone has no size.
+        let Some(lun) = watched.upgrade() else { return };
+        let (disk, before) = (&lun.config.source, lun.bytes(lun.unit.blocks()));
+        lun.unit.resize(len >> lun.block_shift);
+        tracing::warn!(lun = lun.number, %disk, before, len, "the disk has another size");
+    }));
+    Ok(lun)
 }
 
 fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {

@@ -1,5 +1,6 @@
 //! The server goes away: what was acknowledged is not lost, what was not is done again, and nobody waits for ever.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use crate::servers::{Server, pattern, session};
@@ -132,6 +133,48 @@ fn an_absence_with_nothing_to_lose() {
     assert!(status.success(), "{status:?}: {}", iesp.errors());
 }
 
+/// The export grows and shrinks, while it is connected and while the server is away: initiators are told (2Ah/09h), and see it.
+#[test]
+fn another_size() {
+    let folder = folder();
+    let path = image(folder.path(), "disk", 32 << 20);
+    let Some(mut server) = Server::nbdkit(folder.path(), &["file", &path]) else { return };
+    let iesp = server.iesp(&[]);
+    let mut client = session(&iesp);
+    client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
+    let blocks = |client: &mut Client| {
+        let answer = client.get(&cdb::sixteen(0x9e, 0x10, 0, 32), 32).good();
+        u64::from_be_bytes(answer[..8].try_into().expect("eight bytes")) + 1
+    };
+    let told = |client: &mut Client| {
+        let deadline = Instant::now() + crate::support::process::PATIENCE;
+        loop {
+            let answer = client.run(&[0; 6]);
+            if answer.status != 0 {
+                return assert_eq!(answer.code(), (6, 0x2a, 9), "CAPACITY DATA HAS CHANGED");
+            }
+            assert!(Instant::now() < deadline, "nobody is told");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let resize = |len: u64| File::options().write(true).open(&path).and_then(|file| file.set_len(len)).expect("a size");
+    assert_eq!(blocks(&mut client), 65536);
+    resize((48 << 20) + 512);
+    told(&mut client);
+    assert_eq!(blocks(&mut client), 98305);
+    client.put(&cdb::write(98297, 8), &pattern(2, 4096)).good();
+    assert_eq!(client.get(&cdb::read(98297, 8), 4096).good(), pattern(2, 4096));
+    server.kill();
+    resize(16 << 20);
+    server.start_again();
+    told(&mut client);
+    assert_eq!(blocks(&mut client), 32768);
+    assert_eq!(client.get(&cdb::read(98297, 8), 4096).code(), (5, 0x21, 0), "beyond the end");
+    assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), pattern(1, 4096));
+    client.put(&cdb::write(32760, 8), &pattern(3, 4096)).good();
+    client.run(&FLUSH).good();
+}
+
 /// Another export under the same name is not served as if it were the one that was there.
 #[test]
 fn another_export_in_its_place() {
@@ -140,7 +183,7 @@ fn another_export_in_its_place() {
     let iesp = server.iesp(&["--nbd-reconnect", "1"]);
     let mut client = session(&iesp);
     drop(server);
-    let _other = Server::nbdkit(folder.path(), &["memory", "16M"]);
+    let _other = Server::nbdkit(folder.path(), &["-r", "memory", "32M"]);
     assert_eq!(client.get(&cdb::read(0, 8), 4096).code().0, 2, "NOT READY");
     assert!(iesp.errors().contains("changed"), "{}", iesp.errors());
 }

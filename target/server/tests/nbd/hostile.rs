@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ fn option_reply(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
     [&0x3e889045565a9u64.to_be_bytes()[..], &head, data].concat()
 }
 
-/// The handshake, as it should be; `None` where the client goes.
-fn shake(stream: &mut UnixStream) -> Option<()> {
+/// The handshake, as it should be, with extended headers or without; `None` where the client goes.
+fn shake(stream: &mut UnixStream, extended: bool) -> Option<()> {
     stream.write_all(&[b"NBDMAGICIHAVEOPT", &3u16.to_be_bytes()[..]].concat()).ok()?;
     stream.read_exact(&mut [0; 4]).ok()?;
     loop {
@@ -33,7 +33,8 @@ fn shake(stream: &mut UnixStream) -> Option<()> {
             stream.write_all(&[option_reply(7, 3, &info), option_reply(7, 1, &[])].concat()).ok()?;
             return Some(());
         }
-        stream.write_all(&option_reply(option, 1, &[])).ok()?;
+        let kind = if option == 11 && !extended { 1 << 31 | 1 } else { 1 };
+        stream.write_all(&option_reply(option, kind, &[])).ok()?;
     }
 }
 
@@ -47,7 +48,7 @@ fn serve(path: &Path, answer: impl Fn(&[u8; 28]) -> Option<Vec<u8>> + Send + Syn
             let answer = Arc::clone(&answer);
             thread::spawn(move || {
                 let mut head = [0; 28];
-                let Some(()) = shake(&mut stream) else { return };
+                let Some(()) = shake(&mut stream, false) else { return };
                 while stream.read_exact(&mut head).is_ok() {
                     let Some(reply) = answer(&head) else { return };
                     if stream.write_all(&reply).is_err() {
@@ -65,6 +66,59 @@ fn simple(error: u32, cookie: &[u8]) -> Vec<u8> {
 
 fn chunk(kind: u16, cookie: &[u8], len: u32, body: &[u8]) -> Vec<u8> {
     [&0x668e_33efu32.to_be_bytes()[..], &[0, 1], &kind.to_be_bytes(), cookie, &len.to_be_bytes(), body].concat()
+}
+
+/// A server with extended headers, which those that Debian has are not: requests and replies are as NBD says.
+#[test]
+fn extended_headers() {
+    let folder = folder();
+    let socket = folder.path().join("extended");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let disk = Arc::new(Mutex::new(vec![0; 32 << 20]));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let disk = Arc::clone(&disk);
+            thread::spawn(move || serve_extended(&mut stream, &disk));
+        }
+    });
+    let url = format!("nbd+unix:///?socket={}", socket.display());
+    let mut iesp = Iesp::start(&["-d", &url, "--uuid", &uuid()]);
+    let mut client = Client::login(iesp.address());
+    let data = crate::servers::pattern(7, 1 << 20);
+    client.put(&cdb::write(64, 2048), &data).good();
+    assert_eq!(client.get(&cdb::read(64, 2048), 1 << 20).good(), data);
+    client.put(&cdb::write_fua(8, 8), &data[..4096]).good();
+    assert_eq!(client.get(&cdb::read(8, 8), 4096).good(), data[..4096]);
+    client.run(&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]).good();
+    assert!(iesp.stop().0.success());
+}
+
+/// Until the client goes, or does what it must not.
+fn serve_extended(stream: &mut UnixStream, disk: &Mutex<Vec<u8>>) -> Option<()> {
+    shake(stream, true)?;
+    loop {
+        let mut head = [0; 32];
+        stream.read_exact(&mut head).ok()?;
+        let number = |from: usize, to: usize| head[from..to].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let (magic, flags, kind) = (number(0, 4), number(4, 6), number(6, 8));
+        let (offset, len) = (number(16, 24) as usize, number(24, 32) as usize);
+        let is_right = magic == 0x21e4_1c71 && (flags & 0x20 != 0) == (kind == 1);
+        if !is_right || kind == 2 {
+            return None;
+        }
+        let mut body = Vec::new();
+        if kind == 1 {
+            let mut data = vec![0; len];
+            stream.read_exact(&mut data).ok()?;
+            disk.lock().ok()?[offset..offset + len].copy_from_slice(&data);
+        } else if kind == 0 {
+            body = [&head[16..24], &disk.lock().ok()?[offset..offset + len]].concat();
+        }
+        let numbers = (body.len() as u64).to_be_bytes();
+        let start =
+            [&0x6e8a_278cu32.to_be_bytes()[..], &[0, 1, 0, u8::from(kind == 0)], &head[8..24], &numbers].concat();
+        stream.write_all(&[start, body].concat()).ok()?;
+    }
 }
 
 #[test]

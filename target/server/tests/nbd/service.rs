@@ -199,6 +199,40 @@ fn many_in_flight_and_out_of_order() {
     assert!(took < Duration::from_millis(100) * COUNT as u32 / 4, "one at a time: {took:?}");
 }
 
+/// Each connection that there is has work, also where one request at a time comes; PRE-FETCH is CACHE.
+#[test]
+fn no_connection_is_idle_and_prefetch_is_cache() {
+    let folder = folder();
+    let log = folder.path().join("log");
+    let file = format!("logfile={}", log.display());
+    let Some(server) = Server::nbdkit(folder.path(), &["--filter=log", "memory", "32M", &file]) else { return };
+    let iesp = server.iesp(&[]);
+    let mut client = session(&iesp);
+    let connected = std::fs::read_to_string(&log).expect("a log").matches(" Connect ").count();
+    assert!(connected > 1, "memory takes several connections: {connected}");
+    for number in 0..connected as u64 {
+        client.get(&cdb::read(number * 8, 8), 4096).good();
+    }
+    assert_eq!(client.run(&cdb::sixteen(0x90, 0, 4096, 64)).status, 4, "CONDITION MET");
+    let deadline = Instant::now() + crate::support::process::PATIENCE;
+    let text = loop {
+        let text = std::fs::read_to_string(&log).expect("a log");
+        if text.contains(" Cache ") {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "no CACHE: {text}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(
+        text.lines().any(|line| line.contains(" Cache ") && line.contains("offset=0x200000 count=0x8000")),
+        "{text}"
+    );
+    for number in 1..=connected {
+        let name = format!("connection={number} Read ");
+        assert!(text.contains(&name), "connection {number} is idle: {text}");
+    }
+}
+
 /// Trim level 2: written zeros give space back.
 #[test]
 fn zeros_that_are_written_give_space_back() {

@@ -58,7 +58,7 @@ impl Done {
 #[derive(Debug)]
 pub struct Answer {
     /// Of BLOCK_STATUS: length in bytes and flags of the first extent.
-    pub result: Result<Option<(u32, u32)>, IoError>,
+    pub result: Result<Option<(u64, u32)>, IoError>,
     /// The call's buffer.
     pub buffer: Buffer,
 }
@@ -69,7 +69,7 @@ pub struct Progress {
     /// Disjoint ranges of the payload that have come, in order.
     covered: Vec<(u32, u32)>,
     /// The first extent.
-    pub extent: Option<(u32, u32)>,
+    pub extent: Option<(u64, u32)>,
     /// The first error.
     pub error: Option<u32>,
 }

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use iesp_scsi::IoError;
@@ -12,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::address::Address;
 use super::call::{Answer, Call};
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, connect, look};
 use super::handshake::Export;
 use super::journal::{Journal, Kept};
 use super::lane::Lane;
@@ -33,6 +35,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// So many calls go over one connection before another one is taken.
 const TOGETHER: usize = 16;
 
+/// How often the server is asked for the export's size.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long what is in flight may take to be answered on a connection that is given up.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Writes of the journal that are repeated at the same time.
 const REPLAY: usize = 64;
 
@@ -44,8 +52,14 @@ const STOP: Duration = Duration::from_secs(1);
 pub struct Client {
     address: Address,
     tls: Option<Tls>,
-    /// As it was met at first.
+    /// As it was met at first, but for its size.
     pub export: Export,
+    /// Bytes in whole blocks, as the last connection says. Others look at it.
+    len: Arc<AtomicU64>,
+    /// Bytes of a logical block.
+    block_size: u32,
+    /// Who is told when that changes.
+    watcher: RefCell<Watcher>,
     /// How long calls wait for a server that is away.
     limit: Duration,
     /// The connections that take calls; none while there is no server, or the journal is being written again.
@@ -61,13 +75,33 @@ pub struct Client {
     pub journal: Rc<RefCell<Journal>>,
 }
 
+/// Who is told of another size.
+#[derive(Default)]
+struct Watcher(Option<Box<dyn Fn(u64) + Send>>);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "somebody" } else { "nobody" })
+    }
+}
+
 impl Client {
     /// A client of what was met there; [`Self::run`] serves its calls.
-    pub fn new(address: Address, tls: Option<Tls>, export: Export, limit: Duration) -> Self {
+    pub fn new(
+        address: Address,
+        tls: Option<Tls>,
+        export: Export,
+        len: Arc<AtomicU64>,
+        block_size: u32,
+        limit: Duration,
+    ) -> Self {
         Self {
             address,
             tls,
             export,
+            len,
+            block_size,
+            watcher: RefCell::default(),
             limit,
             lanes: RefCell::default(),
             turn: Cell::new(0),
@@ -101,6 +135,28 @@ impl Client {
         }
     }
 
+    /// Has `changed` called when the export's size changes.
+    pub fn watch(&self, changed: Box<dyn Fn(u64) + Send>) {
+        *self.watcher.borrow_mut() = Watcher(Some(changed));
+    }
+
+    /// Bytes that can be served of an export.
+    fn whole_blocks(&self, export: &Export) -> u64 {
+        export.len / u64::from(self.block_size) * u64::from(self.block_size)
+    }
+
+    /// The size as a new connection says it.
+    fn take_size(&self, export: &Export) {
+        let len = self.whole_blocks(export);
+        if self.len.swap(len, Ordering::Relaxed) == len {
+            return;
+        }
+        self.journal.borrow_mut().cut(len);
+        if let Watcher(Some(changed)) = &*self.watcher.borrow() {
+            changed(len);
+        }
+    }
+
     /// A flush failed: nothing is sent any more until the journal was written again, over new connections.
     pub fn restart(&self) {
         self.close();
@@ -109,11 +165,12 @@ impl Client {
 
     /// Serves the calls, over these connections and those that come after them.
     pub async fn run(&self, mut streams: Vec<Box<dyn Stream>>) {
+        let mut export = self.export;
         let mut pause = PAUSES.0;
         let mut lost_since = None;
         loop {
             let began = Instant::now();
-            let (end, fruitful) = self.session(streams).await;
+            let (end, fruitful) = self.session(streams, &export).await;
             if let LinkEnd::Stopped = end {
                 return;
             }
@@ -125,18 +182,20 @@ impl Client {
                 pause = (pause * 2).min(PAUSES.1);
                 sleep(pause).await;
             }
-            streams = self.reconnect(*lost_since.get_or_insert(began.max(Instant::now() - pause)), pause).await;
+            let since = *lost_since.get_or_insert(began.max(Instant::now() - pause));
+            (streams, export) = self.reconnect(since, pause).await;
+            self.take_size(&export);
             tracing::warn!(export = %self.address, connections = streams.len(), "connected to the NBD server again");
         }
     }
 
     /// From fresh connections until one of them is lost; whether any reply came.
-    async fn session(&self, streams: Vec<Box<dyn Stream>>) -> (LinkEnd, bool) {
+    async fn session(&self, streams: Vec<Box<dyn Stream>>, export: &Export) -> (LinkEnd, bool) {
         let mut lanes = Vec::new();
         let mut links = JoinSet::new();
         for stream in streams {
-            let lane = Rc::new(RefCell::new(Lane::new(Rc::clone(&self.journal))));
-            links.spawn_local(drive(stream, Rc::clone(&lane), self.export));
+            let lane = Rc::new(RefCell::new(Lane::new(Rc::clone(&self.journal), export.extended)));
+            links.spawn_local(drive(stream, Rc::clone(&lane), *export));
             lanes.push(lane);
         }
         let end = tokio::select! {
@@ -144,6 +203,11 @@ impl Client {
             end = self.serve(&lanes) => end,
         };
         self.close();
+        if !matches!(end, LinkEnd::Silent) {
+            lanes.iter().for_each(|lane| lane.borrow_mut().retire());
+            // A server that is gone has closed the others, too.
+            let _ = timeout(GRACE, async { while links.join_next().await.is_some() {} }).await;
+        }
         links.abort_all();
         while links.join_next().await.is_some() {}
         let fruitful = lanes.iter().any(|lane| lane.borrow().answered() > 0);
@@ -159,17 +223,45 @@ impl Client {
         *self.lanes.borrow_mut() = lanes.to_vec();
         let waiting = self.waiting.take();
         waiting.into_iter().for_each(|call| self.dispatch(call));
+        let mut look_at = Some(Instant::now() + LOOK);
         loop {
-            tokio::select! {
+            let second = async {
+                sleep(SILENCE / 60).await;
+                if look_at.is_none_or(|at| Instant::now() < at) {
+                    return None;
+                }
+                // NBD has no way to be told: each connection has the size that it was made with.
+                Some(look(&self.address, self.tls.as_ref()).await)
+            };
+            let looked = tokio::select! {
                 () = self.restart.notified() => return LinkEnd::FlushFailed,
-                () = sleep(SILENCE / 60) => {}
+                looked = second => looked,
+            };
+            if let Some(seen) = looked {
+                look_at = seen.map(|_| Instant::now() + LOOK);
+                if seen.is_some_and(|export| self.is_resized(&export)) {
+                    return LinkEnd::Resized;
+                }
             }
             let silent =
                 |lane: &Rc<RefCell<Lane>>| lane.borrow().silent_since().is_some_and(|since| since.elapsed() >= SILENCE);
             if lanes.iter().any(silent) {
                 return LinkEnd::Silent;
             }
+            let overdue =
+                |lane: &Rc<RefCell<Lane>>| lane.borrow().retiring_since().is_some_and(|since| since.elapsed() >= GRACE);
+            if lanes.iter().any(overdue) {
+                return LinkEnd::Retired;
+            }
         }
+    }
+
+    fn is_resized(&self, export: &Export) -> bool {
+        self.is_usable(export) && self.whole_blocks(export) != self.len.load(Ordering::Relaxed)
+    }
+
+    fn is_usable(&self, export: &Export) -> bool {
+        self.export.is_served_by(export) && self.whole_blocks(export) > 0
     }
 
     /// No call goes to the connections any more.
@@ -226,12 +318,13 @@ impl Client {
                 return;
             }
             next += batch.len();
+            let batch = batch.into_iter().filter(|kept| kept.request.len > 0);
             let send = |kept: Kept| {
                 let (call, answer) = Call::new(kept.request, Buffer::of(&kept.data), 0, false);
                 lane.borrow_mut().push(call);
                 answer
             };
-            let answers: Vec<_> = batch.into_iter().map(send).collect();
+            let answers: Vec<_> = batch.map(send).collect();
             for answer in answers {
                 if let Ok(Answer { result: Err(error), .. }) = answer.await {
                     tracing::error!(export = %self.address, ?error, "a write cannot be repeated");
@@ -242,13 +335,13 @@ impl Client {
     }
 
     /// Tries until there is a server again. Past the limit all calls fail until then.
-    async fn reconnect(&self, lost: Instant, mut pause: Duration) -> Vec<Box<dyn Stream>> {
+    async fn reconnect(&self, lost: Instant, mut pause: Duration) -> (Vec<Box<dyn Stream>>, Export) {
         let mut told = None;
         loop {
             let left = if self.away.get() { ATTEMPT } else { self.limit.saturating_sub(lost.elapsed()) };
             let attempt = timeout(ATTEMPT.min(left.max(PAUSES.0)), connect(&self.address, self.tls.as_ref()));
             let error = match attempt.await.unwrap_or(Err(ConnectError::Silent)) {
-                Ok((streams, export)) if self.export.is_served_by(&export) => return streams,
+                Ok((streams, export)) if self.is_usable(&export) => return (streams, export),
                 Ok(_) => ConnectError::Changed,
                 Err(error) => error,
             };

@@ -4,12 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::address::{Address, Endpoint};
 use super::handshake::{Export, HandshakeError, ask_for_tls, greet, negotiate};
 use super::link::Stream;
+use super::protocol::{Command, Request};
 use super::tls::{Tls, TlsError};
 
 /// Connections to a server that allows several.
@@ -38,7 +40,7 @@ pub enum ConnectError {
     Silent,
     /// The export is not what it was.
     #[error(
-        "the export has changed (its size, its block sizes or what it can do): restart iesp to serve it as it is now"
+        "the export has changed (its block sizes or what it can do, or it is empty): restart iesp to serve it as it is now"
     )]
     Changed,
 }
@@ -58,6 +60,16 @@ pub async fn connect(address: &Address, tls: Option<&Tls>) -> Result<(Vec<Box<dy
         }
     }
     Ok((streams, export))
+}
+
+/// What the server says of the export to somebody who comes now. `None` where it does not answer: it may serve no more clients than
+/// it has.
+pub async fn look(address: &Address, tls: Option<&Tls>) -> Option<Export> {
+    let (mut stream, export) = timeout(ANOTHER, connect_once(address, tls)).await.ok()?.ok()?;
+    let goodbye = Request { command: Command::Disconnect, flags: 0, offset: 0, len: 0 };
+    // A courtesy: the server sees the end of the connection anyway.
+    let _ = timeout(ANOTHER, stream.write_all(&goodbye.emit(0, export.extended))).await;
+    Some(export)
 }
 
 async fn connect_once(address: &Address, tls: Option<&Tls>) -> Result<(Box<dyn Stream>, Export), ConnectError> {

@@ -40,6 +40,8 @@ pub struct Export {
     pub payload: u32,
     /// Replies are structured.
     pub structured: bool,
+    /// Requests and replies have extended headers, and replies come in chunks.
+    pub extended: bool,
     /// The number of base:allocation, where the server has it.
     pub context: Option<u32>,
 }
@@ -80,10 +82,11 @@ impl Export {
         self.has(export_flags::CAN_MULTI_CONN)
     }
 
-    /// Whether `other`, met at a later connection, can stand in for this one: nothing that was promised is missing.
+    /// Whether `other`, met at a later connection, can stand in for this one: nothing that was promised is missing. Its size may
+    /// be another one.
     pub fn is_served_by(&self, other: &Self) -> bool {
         let promised = export_flags::SEND_FLUSH | export_flags::SEND_FUA | export_flags::SEND_WRITE_ZEROES;
-        other.len == self.len
+        other.len > 0
             && self.flags & promised & !other.flags == 0
             && (self.read_only() || !other.read_only())
             && (other.minimum, other.payload) == (self.minimum, self.payload)
@@ -113,7 +116,7 @@ impl Export {
         }
         // More than this in one request gains nothing.
         let payload = payload.min(PAYLOAD);
-        Ok(Self { len, flags, minimum, preferred, payload, structured: false, context: None })
+        Ok(Self { len, flags, minimum, preferred, payload, structured: false, extended: false, context: None })
     }
 }
 
@@ -190,13 +193,15 @@ pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Export, HandshakeError> {
     let Greeting { client } = greeting;
     let mut talk = Talk { stream, reply: Vec::new() };
-    let structured = talk.ask(options::STRUCTURED_REPLY, &[]).await? == Answer::Ack;
+    // NBD: extended headers bring replies in chunks with them; a server that has not these says so.
+    let extended = talk.ask(options::EXTENDED_HEADERS, &[]).await? == Answer::Ack;
+    let structured = extended || talk.ask(options::STRUCTURED_REPLY, &[]).await? == Answer::Ack;
     let context = if structured { talk.context(name).await? } else { None };
     let export = match talk.go(name).await? {
         Some(export) => export,
         None => talk.export_name(name, client & NO_ZEROES == 0).await?,
     };
-    Ok(Export { structured, context, ..export })
+    Ok(Export { structured, extended, context, ..export })
 }
 
 /// The end of an option's replies.

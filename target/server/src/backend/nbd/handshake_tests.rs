@@ -43,6 +43,7 @@ fn block_info(sizes: [u32; 3]) -> Vec<u8> {
 /// A whole conversation with GO, and these pieces of information.
 fn go(structured: bool, infos: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = greeting(3);
+    bytes.extend(reply(options::EXTENDED_HEADERS, option_replies::UNSUPPORTED, b"what?"));
     if structured {
         let context = [&9u32.to_be_bytes()[..], CONTEXT.as_bytes()].concat();
         bytes.extend(reply(options::STRUCTURED_REPLY, option_replies::ACK, &[]));
@@ -68,10 +69,27 @@ fn what_the_server_says_is_known() {
     assert_eq!(unlimited.payload, PAYLOAD);
 }
 
+/// Extended headers bring chunks with them: those are not asked for then.
+#[test]
+fn extended_headers() {
+    let context = [&9u32.to_be_bytes()[..], CONTEXT.as_bytes()].concat();
+    let bytes = [
+        greeting(3),
+        reply(options::EXTENDED_HEADERS, option_replies::ACK, &[]),
+        reply(options::SET_META_CONTEXT, option_replies::META_CONTEXT, &context),
+        reply(options::SET_META_CONTEXT, option_replies::ACK, &[]),
+        reply(options::GO, option_replies::INFO, &export_info(1 << 20, 0x10d)),
+        reply(options::GO, option_replies::ACK, &[]),
+    ];
+    let met = meet(&bytes.concat()).expect("an export");
+    assert!(met.extended && met.structured && met.context == Some(9));
+}
+
 #[test]
 fn a_server_without_go() {
     for zeroes in [false, true] {
         let mut bytes = greeting(if zeroes { FIXED_NEWSTYLE } else { FIXED_NEWSTYLE | NO_ZEROES });
+        bytes.extend(reply(options::EXTENDED_HEADERS, option_replies::UNSUPPORTED, &[]));
         bytes.extend(reply(options::STRUCTURED_REPLY, option_replies::UNSUPPORTED, &[]));
         bytes.extend(reply(options::GO, option_replies::UNSUPPORTED, &[]));
         bytes.extend(&export_info(1 << 20, 5)[2..]);
@@ -87,6 +105,7 @@ fn refusals_have_their_words() {
     let refuse = |kind| {
         let bytes = [
             greeting(3),
+            reply(options::EXTENDED_HEADERS, option_replies::UNSUPPORTED, &[]),
             reply(options::STRUCTURED_REPLY, option_replies::UNSUPPORTED, &[]),
             reply(options::GO, kind, b"no"),
         ];
@@ -102,8 +121,8 @@ fn what_is_no_nbd_is_refused() {
     let sizes = |sizes| go(false, &[export_info(1 << 20, 1), block_info(sizes)]);
     let old = [&MAGIC.to_be_bytes()[..], &0x0000_4202_8186_1253u64.to_be_bytes(), &[0; 152]].concat();
     let endless =
-        [greeting(3), reply(options::STRUCTURED_REPLY, option_replies::INFO, &[]).repeat(REPLIES + 1)].concat();
-    let mut long = [greeting(3), reply(options::STRUCTURED_REPLY, option_replies::ACK, &[])].concat();
+        [greeting(3), reply(options::EXTENDED_HEADERS, option_replies::INFO, &[]).repeat(REPLIES + 1)].concat();
+    let mut long = [greeting(3), reply(options::EXTENDED_HEADERS, option_replies::ACK, &[])].concat();
     let end = long.len();
     long[end - 4..].copy_from_slice(&u32::MAX.to_be_bytes());
     let cases = [
@@ -137,8 +156,9 @@ fn only_what_keeps_the_promises_stands_in() {
     let less = |flag: u16| Export { flags: first.flags & !flag, ..first };
     assert!(first.is_served_by(&first));
     assert!(first.is_served_by(&less(export_flags::CAN_MULTI_CONN)));
+    assert!(first.is_served_by(&Export { len: 1 << 21, ..first }));
     for other in [
-        Export { len: 1 << 21, ..first },
+        Export { len: 0, ..first },
         Export { minimum: 512, ..first },
         Export { flags: first.flags | export_flags::READ_ONLY, ..first },
         less(export_flags::SEND_FLUSH),

@@ -88,6 +88,20 @@ impl Journal {
         some
     }
 
+    /// The export ends at `len` bytes: nothing behind that can be written again.
+    pub fn cut(&mut self, len: u64) {
+        for kept in &mut self.kept {
+            let left = len.saturating_sub(kept.request.offset).min(kept.request.len.into()) as u32;
+            if left < kept.request.len {
+                kept.request.len = left;
+                let data = std::mem::take(&mut kept.data).into_vec();
+                self.bytes -= data.len();
+                kept.data = data.into_iter().take(left as usize).collect();
+                self.bytes += kept.data.len();
+            }
+        }
+    }
+
     /// Whether writes were given up: then no flush may say that all is well.
     pub const fn is_lost(&self) -> bool {
         self.lost
@@ -180,6 +194,21 @@ mod tests {
         write(&mut journal, 0, 512);
         write_with(&mut journal, request_flags::FUA, 0, 512);
         assert_eq!((journal.batch(0, 9).len(), journal.batch(1, 9)[0].request.flags), (1, 0));
+    }
+
+    #[test]
+    fn nothing_is_kept_behind_the_end() {
+        let mut journal = Journal::default();
+        for offset in [0, 4096, 8192] {
+            write(&mut journal, offset, 4096);
+        }
+        let mark = journal.mark();
+        write(&mut journal, 0, 512);
+        journal.cut(6144);
+        let lens: Vec<_> = journal.kept.iter().map(|kept| (kept.request.len, kept.data.len())).collect();
+        assert_eq!(lens, [(4096, 4096), (2048, 2048), (0, 0), (512, 512)]);
+        assert!(journal.flushed(mark));
+        assert_eq!((journal.kept.len(), journal.bytes), (1, 512 + ENTRY), "a flush covers what it covered");
     }
 
     #[test]

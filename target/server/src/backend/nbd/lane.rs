@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::journal::Journal;
-use super::protocol::{REQUEST, errors};
+use super::protocol::{Header, errors};
 use super::replies::Violation;
 
 /// Most requests in flight on a connection.
@@ -21,6 +21,7 @@ pub const BATCH: usize = 32;
 /// Calls of a connection. It outlives the connection: what was not answered is sent again over the next one.
 #[derive(Debug)]
 pub struct Lane {
+    extended: bool,
     waiting: VecDeque<Call>,
     flights: Vec<Option<Flight>>,
     free: Vec<u16>,
@@ -37,20 +38,25 @@ pub struct Lane {
     answered: u64,
     /// The connection is to end when nothing is left to do.
     stopping: bool,
+    /// Since when nothing is sent any more: the connection ends when what is in flight was answered.
+    retiring: Option<Instant>,
+    /// Calls whose answer was none.
+    again: Vec<Call>,
     journal: Rc<RefCell<Journal>>,
 }
 
 #[derive(Debug)]
 struct Flight {
     cookie: u64,
-    header: [u8; REQUEST],
+    header: Header,
     call: Call,
 }
 
 impl Lane {
-    /// Without calls.
-    pub fn new(journal: Rc<RefCell<Journal>>) -> Self {
+    /// Without calls; with extended headers where these were agreed upon.
+    pub fn new(journal: Rc<RefCell<Journal>>, extended: bool) -> Self {
         Self {
+            extended,
             waiting: VecDeque::new(),
             flights: (0..FLIGHTS).map(|_| None).collect(),
             free: (0..FLIGHTS as u16).rev().collect(),
@@ -61,6 +67,8 @@ impl Lane {
             heard: Instant::now(),
             answered: 0,
             stopping: false,
+            retiring: None,
+            again: Vec::new(),
             journal,
         }
     }
@@ -107,7 +115,7 @@ impl Lane {
 
     /// Gives waiting calls a cookie, as far as there are any.
     pub fn admit(&mut self) {
-        while !self.waiting.is_empty() {
+        while !self.waiting.is_empty() && self.retiring.is_none() {
             if self.in_flight() == 0 {
                 self.heard = Instant::now();
             }
@@ -115,7 +123,7 @@ impl Lane {
             let Some(call) = self.waiting.pop_front() else { return };
             self.serial += 1;
             let cookie = self.serial << 16 | u64::from(index);
-            let header = call.request.emit(cookie);
+            let header = call.request.emit(cookie, self.extended);
             self.flights[usize::from(index)] = Some(Flight { cookie, header, call });
             self.sending.push_back(index);
         }
@@ -141,7 +149,7 @@ impl Lane {
     pub fn advance(&mut self, bytes: usize) {
         self.sent += bytes;
         while let Some(flight) = self.sending.front().and_then(|index| self.flights[usize::from(*index)].as_ref()) {
-            let len = REQUEST + flight.call.outgoing().len();
+            let len = flight.header.len() + flight.call.outgoing().len();
             if self.sent < len {
                 return;
             }
@@ -172,21 +180,21 @@ impl Lane {
     /// The last of the reply has come.
     ///
     /// # Errors
-    /// A reply that says neither what was asked nor that it failed; a server that is being shut down, whose answer is no answer.
+    /// A reply that says neither what was asked nor that it failed.
     pub fn finish(&mut self, index: u16) -> Result<(), Violation> {
         let Some(place) = self.flights.get_mut(usize::from(index)) else { return Ok(()) };
         let Some(flight) = place.take() else { return Ok(()) };
-        let end = match flight.call.progress.error {
-            // NBD: the client should go.
-            Some(errors::ESHUTDOWN) => Err(Violation::ShuttingDown),
-            None if !flight.call.is_complete() => Err(Violation::Incomplete),
-            _ => Ok(()),
-        };
-        if end.is_err() {
+        if flight.call.progress.error.is_none() && !flight.call.is_complete() {
             *place = Some(flight);
-            return end;
+            return Err(Violation::Incomplete);
         }
         self.free.push(index);
+        if flight.call.progress.error == Some(errors::ESHUTDOWN) {
+            // NBD: the client should go. Its answer is no answer.
+            self.again.push(flight.call);
+            self.retire();
+            return Ok(());
+        }
         self.answered += 1;
         if flight.call.keep && flight.call.progress.error.is_none() {
             self.journal.borrow_mut().keep(&flight.call);
@@ -202,7 +210,8 @@ impl Lane {
         self.free = (0..FLIGHTS as u16).rev().collect();
         self.sending.clear();
         self.sent = 0;
-        flights.into_iter().map(|flight| flight.call).chain(self.waiting.drain(..)).collect()
+        let again = std::mem::take(&mut self.again);
+        again.into_iter().chain(flights.into_iter().map(|flight| flight.call)).chain(self.waiting.drain(..)).collect()
     }
 
     /// How many replies have come.
@@ -214,6 +223,23 @@ impl Lane {
     pub fn stop(&mut self) {
         self.stopping = true;
         self.wake();
+    }
+
+    /// Has the connection end when what is in flight was answered: servers may not take it well when a client goes before
+    /// (nbdkit 1.32 aborts).
+    pub fn retire(&mut self) {
+        self.retiring.get_or_insert_with(Instant::now);
+        self.wake();
+    }
+
+    /// Since when it is to end so.
+    pub const fn retiring_since(&self) -> Option<Instant> {
+        self.retiring
+    }
+
+    /// Whether it is to end so now.
+    pub fn is_retired(&self) -> bool {
+        self.retiring.is_some() && self.in_flight() == 0
     }
 
     /// Whether it is to end now.

@@ -25,18 +25,24 @@ pub enum LinkEnd {
     /// It was asked to.
     #[error("stopped")]
     Stopped,
+    /// All that was in flight was answered, and nothing more is sent. The server is being shut down, where nobody else wanted it.
+    #[error("the server is being shut down")]
+    Retired,
     /// The server closed it.
     #[error("the server closed the connection")]
     Closed,
     /// The network says so.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The server did not keep to the protocol, or is being shut down.
+    /// The server did not keep to the protocol.
     #[error("{0}")]
     Violation(#[from] Violation),
     /// Nothing came for too long.
     #[error("the server owes an answer and says nothing")]
     Silent,
+    /// The export has another size.
+    #[error("the export has another size")]
+    Resized,
     /// A flush failed: what it was to cover is written again.
     #[error("a flush failed")]
     FlushFailed,
@@ -47,12 +53,12 @@ pub async fn drive(mut stream: Box<dyn Stream>, lane: Rc<RefCell<Lane>>, export:
     let mut replies = Replies::new(&export);
     let end = poll_fn(|cx| poll(&mut *stream, &mut lane.borrow_mut(), &mut replies, cx)).await;
     match end {
-        Ok(()) => {
+        Ok(()) | Err(LinkEnd::Retired) => {
             let goodbye = Request { command: Command::Disconnect, flags: 0, offset: 0, len: 0 };
             // A courtesy: the server sees the end of the connection anyway.
-            let _ = stream.write_all(&goodbye.emit(0)).await;
+            let _ = stream.write_all(&goodbye.emit(0, export.extended)).await;
             let _ = stream.shutdown().await;
-            LinkEnd::Stopped
+            end.err().unwrap_or(LinkEnd::Stopped)
         }
         Err(end) => end,
     }
@@ -68,6 +74,9 @@ fn poll(
     loop {
         if lane.is_stopped() {
             return Poll::Ready(Ok(()));
+        }
+        if lane.is_retired() {
+            return Poll::Ready(Err(LinkEnd::Retired));
         }
         let sent = poll_send(stream, lane, cx)?;
         let received = poll_receive(stream, lane, replies, cx)?;

@@ -20,7 +20,8 @@ mod work;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -90,7 +91,10 @@ pub enum NbdError {
 /// A backend on an export.
 #[derive(Debug)]
 pub struct NbdBackend {
+    /// But for the size.
     facts: Facts,
+    /// In bytes.
+    len: Arc<AtomicU64>,
     orders: UnboundedSender<Order>,
     /// By which its worker is known on its thread.
     number: usize,
@@ -105,7 +109,6 @@ thread_local! {
 }
 
 /// To the thread of an export, from another one or for what takes several requests.
-#[derive(Debug)]
 enum Order {
     /// To be answered by its own way.
     Job(Job),
@@ -113,6 +116,8 @@ enum Order {
     Wait(Work, Buffer, SyncSender<(Outcome, Buffer)>),
     /// Bytes will be wanted.
     Cache { offset: u64, len: u64 },
+    /// Who is told of another size.
+    Watch(Box<dyn Fn(u64) + Send>),
     /// The end.
     Stop,
 }
@@ -127,7 +132,9 @@ impl NbdBackend {
         let (orders, inbox) = unbounded_channel();
         let (ready, opened) = sync_channel(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let NbdOptions { unmap, unmap_zeros, reconnect, .. } = *options;
+        let NbdOptions { unmap, unmap_zeros, reconnect, block_size, .. } = *options;
+        let len = Arc::new(AtomicU64::new(0));
+        let client_len = Arc::clone(&len);
         let place = address.clone();
         let live = async move || {
             let attempt = timeout(ATTEMPT, connect(&place, tls.as_ref()));
@@ -136,7 +143,8 @@ impl NbdBackend {
                 // Whoever waits for it is there.
                 Err(error) => return drop(ready.send(Err(error))),
             };
-            let client = Rc::new(Client::new(place, tls, export, reconnect));
+            client_len.store(export.len, Ordering::Relaxed);
+            let client = Rc::new(Client::new(place, tls, export, client_len, block_size, reconnect));
             let worker = Rc::new(Worker::new(Rc::clone(&client), unmap, unmap_zeros));
             WORKERS.with_borrow_mut(|workers| workers.push((number, Rc::clone(&worker))));
             let _ = ready.send(Ok(export));
@@ -151,7 +159,7 @@ impl NbdBackend {
         }
         let export = opened.recv().map_err(|_| std::io::Error::other("its thread has ended"))??;
         // Where it is not taken, the end of the orders ends what lives there.
-        Ok(Self { facts: facts(&export, options)?, orders, number })
+        Ok(Self { facts: facts(&export, options)?, len, orders, number })
     }
 
     /// Has the work done and waits for it.
@@ -180,7 +188,7 @@ impl Drop for NbdBackend {
 
 impl Backend for NbdBackend {
     fn facts(&self) -> Facts {
-        self.facts
+        Facts { len: self.len.load(Ordering::Relaxed), ..self.facts }
     }
 
     fn submit(&self, job: Job) -> Result<(), Job> {
@@ -230,6 +238,11 @@ impl Backend for NbdBackend {
             (Outcome::Extent { mapped, blocks }, _) => Ok(Served::Done((mapped, blocks))),
             _ => Err(IoError::Other),
         }
+    }
+
+    fn watch(&self, changed: Box<dyn Fn(u64) + Send>) {
+        // Where it has ended nothing changes.
+        let _ = self.orders.send(Order::Watch(changed));
     }
 
     fn close(&self) {
@@ -287,6 +300,7 @@ async fn take_orders(mut inbox: UnboundedReceiver<Order>, worker: &Rc<Worker>) {
                 let _ = done.send(worker.perform(work, buffer).await);
             })),
             Order::Cache { offset, len } => drop(spawn_local(async move { worker.cache(offset, len).await })),
+            Order::Watch(changed) => worker.client().watch(changed),
             Order::Stop => return,
         }
     }

@@ -24,6 +24,8 @@ pub mod options {
     pub const STRUCTURED_REPLY: u32 = 8;
     /// What BLOCK_STATUS tells of.
     pub const SET_META_CONTEXT: u32 = 10;
+    /// Lengths of 64 bits in requests and replies, and replies in chunks.
+    pub const EXTENDED_HEADERS: u32 = 11;
 }
 
 /// What a server answers to an option.
@@ -80,6 +82,8 @@ pub mod request_flags {
     pub const NO_HOLE: u16 = 1 << 1;
     /// BLOCK_STATUS: one extent.
     pub const REQ_ONE: u16 = 1 << 3;
+    /// With extended headers: the length is that of a payload.
+    pub const PAYLOAD_LEN: u16 = 1 << 5;
 }
 
 /// Commands of the transmission phase.
@@ -101,9 +105,11 @@ pub enum Command {
     BlockStatus = 7,
 }
 
-/// Bytes of a request's header.
-pub const REQUEST: usize = 28;
+/// Bytes of a request's header, and of an extended one.
+const REQUEST: usize = 28;
+const EXTENDED_REQUEST: usize = 32;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
+const EXTENDED_REQUEST_MAGIC: u32 = 0x21e4_1c71;
 
 /// A request but for its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,17 +124,39 @@ pub struct Request {
     pub len: u32,
 }
 
+/// A request's header as it travels.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    bytes: [u8; EXTENDED_REQUEST],
+    len: u8,
+}
+
+impl std::ops::Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
 impl Request {
-    /// As it travels.
-    pub fn emit(&self, cookie: u64) -> [u8; REQUEST] {
-        let mut bytes = [0; REQUEST];
-        bytes[..4].copy_from_slice(&REQUEST_MAGIC.to_be_bytes());
-        bytes[4..6].copy_from_slice(&self.flags.to_be_bytes());
+    /// As it travels, extended or not.
+    pub fn emit(&self, cookie: u64, extended: bool) -> Header {
+        let is_payload = extended && self.command == Command::Write;
+        let flags = self.flags | if is_payload { request_flags::PAYLOAD_LEN } else { 0 };
+        let magic = if extended { EXTENDED_REQUEST_MAGIC } else { REQUEST_MAGIC };
+        let mut bytes = [0; EXTENDED_REQUEST];
+        bytes[..4].copy_from_slice(&magic.to_be_bytes());
+        bytes[4..6].copy_from_slice(&flags.to_be_bytes());
         bytes[6..8].copy_from_slice(&(self.command as u16).to_be_bytes());
         bytes[8..16].copy_from_slice(&cookie.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.offset.to_be_bytes());
-        bytes[24..].copy_from_slice(&self.len.to_be_bytes());
-        bytes
+        if extended {
+            bytes[24..].copy_from_slice(&u64::from(self.len).to_be_bytes());
+        } else {
+            bytes[24..REQUEST].copy_from_slice(&self.len.to_be_bytes());
+        }
+        Header { bytes, len: if extended { EXTENDED_REQUEST } else { REQUEST } as u8 }
     }
 }
 
@@ -140,6 +168,10 @@ pub const SIMPLE_MAGIC: u32 = 0x6744_6698;
 pub const CHUNK: usize = 20;
 /// How a chunk of a structured reply begins.
 pub const CHUNK_MAGIC: u32 = 0x668e_33ef;
+/// Bytes of a chunk's header, extended.
+pub const EXTENDED_CHUNK: usize = 32;
+/// How a chunk begins, extended.
+pub const EXTENDED_CHUNK_MAGIC: u32 = 0x6e8a_278c;
 /// Flag of a chunk: the last one of its reply.
 pub const DONE: u16 = 1;
 
@@ -153,6 +185,8 @@ pub mod chunks {
     pub const OFFSET_HOLE: u16 = 2;
     /// Extents.
     pub const BLOCK_STATUS: u16 = 5;
+    /// Extents of 64 bits, with their number before them.
+    pub const BLOCK_STATUS_EXT: u16 = 6;
     /// All errors have this bit; each begins with the error's number.
     pub const ERROR: u16 = 1 << 15;
 }
@@ -200,11 +234,17 @@ mod tests {
     fn a_request_byte_by_byte() {
         let request =
             Request { command: Command::WriteZeroes, flags: 3, offset: 0x0102_0304_0506_0708, len: 0x0a0b_0c0d };
-        let bytes = request.emit(0x1112_1314_1516_1718);
+        let bytes = request.emit(0x1112_1314_1516_1718, false);
         let expected = [
             0x25, 0x60, 0x95, 0x13, 0, 3, 0, 6, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 1, 2, 3, 4, 5, 6, 7, 8,
             0x0a, 0x0b, 0x0c, 0x0d,
         ];
-        assert_eq!(bytes, expected);
+        assert_eq!(*bytes, expected);
+        let mut extended = [&expected[..24], &[0, 0, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d]].concat();
+        extended[..4].copy_from_slice(&[0x21, 0xe4, 0x1c, 0x71]);
+        assert_eq!(*request.emit(0x1112_1314_1516_1718, true), extended);
+        (extended[5], extended[7]) = (1 << 5 | 3, 1);
+        let write = Request { command: Command::Write, ..request };
+        assert_eq!(*write.emit(0x1112_1314_1516_1718, true), extended, "the length is that of a payload");
     }
 }

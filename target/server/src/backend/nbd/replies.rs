@@ -3,7 +3,8 @@
 use super::handshake::Export;
 use super::lane::Lane;
 use super::protocol::{
-    CHUNK, CHUNK_MAGIC, Command, DONE, SIMPLE, SIMPLE_MAGIC, chunks, split_u16, split_u32, split_u64,
+    CHUNK, CHUNK_MAGIC, Command, DONE, EXTENDED_CHUNK, EXTENDED_CHUNK_MAGIC, SIMPLE, SIMPLE_MAGIC, chunks, split_u16,
+    split_u32, split_u64,
 };
 
 /// Bytes that one receive may bring besides payloads.
@@ -30,9 +31,6 @@ pub enum Violation {
     /// The end of a reply that is not whole.
     #[error("the server left out a part of a reply")]
     Incomplete,
-    /// ESHUTDOWN.
-    #[error("the server is being shut down")]
-    ShuttingDown,
 }
 
 /// Where in the stream of replies a connection is.
@@ -55,6 +53,7 @@ pub struct Replies {
     start: usize,
     end: usize,
     structured: bool,
+    extended: bool,
     context: Option<u32>,
 }
 
@@ -62,7 +61,8 @@ impl Replies {
     /// Before the first one.
     pub fn new(export: &Export) -> Self {
         let inbox = vec![0; INBOX].into_boxed_slice();
-        Self { state: State::Head, inbox, start: 0, end: 0, structured: export.structured, context: export.context }
+        let Export { structured, extended, context, .. } = *export;
+        Self { state: State::Head, inbox, start: 0, end: 0, structured, extended, context }
     }
 
     /// Where the next bytes are to be put. Never empty.
@@ -131,6 +131,9 @@ impl Replies {
         let bytes = &self.inbox[self.start..self.end];
         let Some((magic, rest)) = split_u32(bytes) else { return Ok(false) };
         match magic {
+            // NBD: extended headers leave no other replies.
+            EXTENDED_CHUNK_MAGIC if self.extended => self.chunk(lane),
+            _ if self.extended => Err(Violation::Magic),
             SIMPLE_MAGIC if bytes.len() >= SIMPLE => {
                 let (error, rest) = split_u32(rest).ok_or(Violation::Magic)?;
                 let (cookie, _) = split_u64(rest).ok_or(Violation::Magic)?;
@@ -166,10 +169,18 @@ impl Replies {
             let (flags, rest) = split_u16(bytes.get(4..)?)?;
             let (kind, rest) = split_u16(rest)?;
             let (cookie, rest) = split_u64(rest)?;
-            let (len, body) = split_u32(rest)?;
+            if !self.extended {
+                let (len, body) = split_u32(rest)?;
+                return Some((flags & DONE != 0, kind, cookie, u64::from(len), body));
+            }
+            // The request's offset comes back: of no use.
+            let (len, body) = split_u64(split_u64(rest)?.1)?;
             Some((flags & DONE != 0, kind, cookie, len, body))
         };
         let Some((done, kind, cookie, len, body)) = header() else { return Ok(false) };
+        // Nothing that is asked for is longer.
+        let len = u32::try_from(len).map_err(|_| Violation::Chunk)?;
+        let head = if self.extended { EXTENDED_CHUNK } else { CHUNK };
         let index = lane.find(cookie)?;
         let call = lane.call(index).ok_or(Violation::Cookie)?;
         // The part of the body that is looked at here.
@@ -178,6 +189,11 @@ impl Replies {
             (chunks::OFFSET_DATA, Command::Read) if len > 8 => 8,
             (chunks::OFFSET_HOLE, Command::Read) if len == 12 => 12,
             (chunks::BLOCK_STATUS, Command::BlockStatus) if len >= 12 && len % 8 == 4 && len <= SMALL_CHUNK => 12,
+            (chunks::BLOCK_STATUS_EXT, Command::BlockStatus)
+                if self.extended && len >= 24 && len % 16 == 8 && len <= SMALL_CHUNK =>
+            {
+                24
+            }
             (error, _) if error & chunks::ERROR != 0 && (6..=SMALL_CHUNK).contains(&len) => 6,
             _ => return Err(Violation::Chunk),
         };
@@ -211,7 +227,17 @@ impl Replies {
                 if Some(context) != self.context || size == 0 {
                     return Err(Violation::Chunk);
                 }
-                call.progress.extent.get_or_insert((size, flags));
+                call.progress.extent.get_or_insert((u64::from(size), flags));
+            }
+            chunks::BLOCK_STATUS_EXT => {
+                let (context, rest) = split_u32(part_bytes).ok_or(Violation::Chunk)?;
+                let (count, rest) = split_u32(rest).ok_or(Violation::Chunk)?;
+                let (size, rest) = split_u64(rest).ok_or(Violation::Chunk)?;
+                let (flags, _) = split_u64(rest).ok_or(Violation::Chunk)?;
+                if Some(context) != self.context || size == 0 || u64::from(count) * 16 + 8 != u64::from(len) {
+                    return Err(Violation::Chunk);
+                }
+                call.progress.extent.get_or_insert((size, flags as u32));
             }
             _ => {
                 let (error, rest) = split_u32(part_bytes).ok_or(Violation::Chunk)?;
@@ -223,7 +249,7 @@ impl Replies {
                 call.progress.error.get_or_insert(error);
             }
         }
-        self.start += CHUNK + part;
+        self.start += head + part;
         Ok(true)
     }
 }

@@ -23,10 +23,18 @@ struct Wire {
 
 impl Wire {
     fn new(structured: bool) -> Self {
+        Self::with(structured, false)
+    }
+
+    fn with(structured: bool, extended: bool) -> Self {
         let mut export = handshake::tests::export(1 << 20);
-        export.structured = structured;
+        (export.structured, export.extended) = (structured, extended);
         export.context = Some(CONTEXT);
-        Self { lane: Lane::new(Rc::new(RefCell::default())), replies: Replies::new(&export), cookies: Vec::new() }
+        Self {
+            lane: Lane::new(Rc::new(RefCell::default()), extended),
+            replies: Replies::new(&export),
+            cookies: Vec::new(),
+        }
     }
 
     /// A call that was sent.
@@ -132,14 +140,13 @@ fn a_plain_server_sends_simple_replies() {
 #[test]
 fn what_is_no_reply_ends_the_connection() {
     type Make = fn(u64, u64) -> Vec<u8>;
-    let cases: [(Violation, Make); 20] = [
+    let cases: [(Violation, Make); 19] = [
         (Violation::Magic, |_, _| vec![0; 4]),
         (Violation::Cookie, |read, _| simple(0, read + 1)),
         (Violation::Cookie, |read, _| simple(0, read ^ 1 << 40)),
         (Violation::Cookie, |read, _| chunk(true, chunks::NONE, read ^ 1 << 16, &[])),
         (Violation::Cookie, |_, write| [simple(0, write), simple(0, write)].concat()),
         (Violation::Chunk, |read, _| simple(0, read)),
-        (Violation::ShuttingDown, |_, write| simple(108, write)),
         (Violation::Incomplete, |read, _| chunk(true, chunks::NONE, read, &[])),
         (Violation::Incomplete, |read, _| chunk(true, chunks::OFFSET_DATA, read, &data(4096, &[0; 511]))),
         (Violation::Chunk, |read, _| chunk(false, chunks::NONE, read, &[])),
@@ -176,6 +183,23 @@ fn extents_of_another_context_or_without_length() {
     }
 }
 
+/// ESHUTDOWN: the call is made again, over another connection, when the others of this one were answered; nothing more is sent.
+#[test]
+fn a_server_that_is_being_shut_down() {
+    let mut wire = Wire::new(true);
+    let (mut refused, mut other) = (wire.call(Command::Flush, 0, 0), wire.call(Command::Flush, 0, 0));
+    let cookies = wire.cookies.clone();
+    wire.receive(&simple(108, cookies[0]), usize::MAX).expect("it may say so");
+    assert!(!wire.lane.is_retired() && wire.lane.answered() == 0);
+    let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
+    wire.lane.push(Call::new(request, Buffer::default(), 0, false).0);
+    wire.lane.admit();
+    assert_eq!(wire.lane.gather(&mut [IoSlice::new(&[]); 2 * BATCH]), 0);
+    wire.receive(&simple(0, cookies[1]), usize::MAX).expect("all as it should be");
+    assert!(wire.lane.is_retired() && other.try_recv().is_ok() && refused.try_recv().is_err());
+    assert_eq!(wire.lane.drain().len(), 2);
+}
+
 #[test]
 fn a_request_that_was_not_sent_has_no_reply() {
     let mut wire = Wire::new(true);
@@ -204,4 +228,52 @@ proptest::proptest! {
         reply.extend(bytes);
         let _ = wire.receive(&reply, step);
     }
+}
+
+/// The same as without: longer headers, lengths of 64 bits, and no other kind of reply.
+#[test]
+fn extended_headers() {
+    let chunk = |done: bool, kind: u16, cookie: u64, body: &[u8]| {
+        let head =
+            [&EXTENDED_CHUNK_MAGIC.to_be_bytes()[..], &u16::from(done).to_be_bytes(), &kind.to_be_bytes()].concat();
+        let numbers = [cookie, 4096, body.len() as u64].map(u64::to_be_bytes).concat();
+        [&head[..], &numbers, body].concat()
+    };
+    let extents = |context: u32, count: u32, size: u64| {
+        let head = [context, count].map(u32::to_be_bytes).concat();
+        [&head[..], &size.to_be_bytes(), &3u64.to_be_bytes(), &512u64.to_be_bytes(), &0u64.to_be_bytes()].concat()
+    };
+    for step in [1, 7, usize::MAX] {
+        let mut wire = Wire::with(true, true);
+        let (mut read, mut write) = (wire.call(Command::Read, 4096, 20_000), wire.call(Command::Write, 0, 512));
+        let (mut status, mut bad) = (wire.call(Command::BlockStatus, 0, 0), wire.call(Command::Flush, 0, 0));
+        let cookies = wire.cookies.clone();
+        let bytes = [
+            chunk(true, chunks::NONE, cookies[1], &[]),
+            chunk(false, chunks::OFFSET_DATA, cookies[0], &data(4096, &[5; 19_000])),
+            chunk(true, chunks::BLOCK_STATUS_EXT, cookies[2], &extents(CONTEXT, 2, 1 << 40)),
+            chunk(true, chunks::OFFSET_HOLE, cookies[0], &hole(4096 + 19_000, 1000)),
+            chunk(true, chunks::ERROR | 1, cookies[3], &error(28, "full")),
+        ];
+        wire.receive(&bytes.concat(), step).expect("all as it should be");
+        let buffer = read.try_recv().expect("answered").buffer;
+        assert!(buffer[..19_000] == [5; 19_000] && buffer[19_000..] == [0; 1000]);
+        assert_eq!(write.try_recv().expect("answered").result, Ok(None));
+        assert_eq!(status.try_recv().expect("answered").result, Ok(Some((1 << 40, 3))));
+        assert_eq!(bad.try_recv().expect("answered").result, Err(IoError::NoSpace));
+    }
+    for bytes in [extents(CONTEXT + 1, 2, 512), extents(CONTEXT, 3, 512), extents(CONTEXT, 2, 0)] {
+        let mut wire = Wire::with(true, true);
+        let _status = wire.call(Command::BlockStatus, 0, 0);
+        let bytes = chunk(true, chunks::BLOCK_STATUS_EXT, wire.cookies[0], &bytes);
+        assert_eq!(wire.receive(&bytes, usize::MAX), Err(Violation::Chunk));
+    }
+    let mut wire = Wire::with(true, true);
+    let _flush = wire.call(Command::Flush, 0, 0);
+    assert_eq!(wire.receive(&simple(0, wire.cookies[0]), usize::MAX), Err(Violation::Magic));
+    let mut long = chunk(true, chunks::NONE, wire.cookies[0], &[]);
+    long[24] = 1;
+    let mut wire = Wire::with(true, true);
+    let _flush = wire.call(Command::Flush, 0, 0);
+    assert_eq!(wire.receive(&long, usize::MAX), Err(Violation::Chunk));
 }

@@ -49,6 +49,11 @@ impl Worker {
         Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()) }
     }
 
+    /// Whose calls do it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Has a job done that one request does, as most are. Others come back.
     ///
     /// # Errors
@@ -347,7 +352,7 @@ impl Worker {
         let (size, flags) = answer.ok_or(IoError::Other)?;
         let hole = allocation::HOLE | allocation::ZERO;
         // A hole whose contents nobody promises is no deallocated block: those read as zeros.
-        match u64::from(size).checked_sub(offset - start) {
+        match size.checked_sub(offset - start) {
             Some(size) if size > 0 => Ok((flags & hole != hole, size.min(len))),
             _ => Ok((true, 1)),
         }
