@@ -8,6 +8,7 @@ mod clients;
 mod conformance;
 mod disk;
 mod hil;
+mod nbd;
 mod no_std;
 mod plants;
 mod process;
@@ -39,6 +40,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Measure how fast files are read, beside fio
     Disk(disk::DiskArgs),
+    /// Run the verifier on disks that NBD servers have, some of which are killed or fail
+    Nbd(nbd::Args),
     /// Link the crates for boards without std
     NoStd,
     /// Run what tests targets against a target with a fault, which it has to find
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Clients(args) => clients::run(&args).map(|()| true),
         Task::Bench(args) => bench::run(&args).map(|()| true),
         Task::Disk(args) => disk::run(&args).map(|()| true),
+        Task::Nbd(args) => nbd::run(&args).map(|()| true),
         Task::NoStd => no_std::run().map(|()| true),
         Task::Plants(args) => plants::run(&args).map(|()| true),
         Task::Vm(task) => vm::run(&task).map(|()| true),

@@ -76,6 +76,7 @@ pub struct Step {
 const CONFORMANCE_JSON: &str = "conformance.json";
 const CLIENTS_JSON: &str = "clients.json";
 const PLANTS_JSON: &str = "plants.json";
+const NBD_JSON: &str = "nbd.json";
 const BENCH_JSON: &str = "bench.json";
 /// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
 pub const PLOTS: &str = "plots";
@@ -141,6 +142,17 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             20,
         ),
         step(
+            "nbd",
+            "the verifier on NBD: three servers, killed ones, failing ones, two paths",
+            vec![CargoCommand::new("xtask nbd").file("--json", &reports.join(NBD_JSON))],
+            Count::Clients(NBD_JSON),
+            15,
+        ),
+        nbd_conformance("conformance-nbd", "--backend nbdkit --disk 512e", reports, false),
+        nbd_conformance("conformance-nbdkit", "--backend nbdkit", reports, true),
+        nbd_conformance("conformance-qemu-nbd", "--backend qemu-nbd", reports, true),
+        nbd_conformance("conformance-nbd-server", "--backend nbd-server", reports, true),
+        step(
             "clients",
             "qemu-img and libiscsi's tools",
             vec![CargoCommand::new("xtask clients").file("--json", &reports.join(CLIENTS_JSON))],
@@ -196,6 +208,19 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         )
     }));
     steps
+}
+
+/// The test-tool over an NBD server; on every disk only where everything is to run.
+fn nbd_conformance(name: &'static str, options: &str, reports: &Path, only_full: bool) -> Step {
+    let file = match name {
+        "conformance-nbdkit" => "conformance-nbdkit.json",
+        "conformance-qemu-nbd" => "conformance-qemu-nbd.json",
+        "conformance-nbd-server" => "conformance-nbd-server.json",
+        _ => "conformance-nbd.json",
+    };
+    let command = CargoCommand::new(&format!("xtask conformance {options}")).file("--json", &reports.join(file));
+    let about = "libiscsi's test-tool on the disks of an NBD server";
+    Step { name, about, commands: vec![command], count: Count::Conformance(file), minutes: 30, only_full, needs: &[] }
 }
 
 /// A run with a Linux guest as initiator.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::config::{Config, Glob};
@@ -21,6 +22,7 @@ use self::preload::Preload;
 use self::report::{DiskReport, Report, TestReport};
 use self::run::{Done, Job, Place, Runner};
 use self::tool::TestTool;
+use crate::nbd::server::Kind;
 use crate::process::{spell, timed};
 use crate::workspace;
 
@@ -33,6 +35,9 @@ pub struct Args {
     /// Run only on this disk of ci/conformance.toml; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "against")]
     disk: Vec<String>,
+    /// Serve disks of an NBD server of this kind instead of files
+    #[arg(long, value_enum, value_name = "SERVER", conflicts_with = "against")]
+    backend: Option<Kind>,
     /// Test a target that is already running, at `iscsi://[USER%SECRET@]HOST[:PORT]/NAME/LUN`. ITS DATA IS OVERWRITTEN.
     ///
     /// Any iSCSI target will do. Skips are only reported; failures, crashes and hangs make the run fail. The state that
@@ -121,7 +126,8 @@ pub fn run(args: &Args) -> Result<()> {
     });
 
     let mut report = assemble(&tool, &places, &tests, &jobs, results, took);
-    let is_whole_run = args.filter.is_empty() && args.disk.is_empty() && args.against.is_empty() && args.tool.is_none();
+    let is_usual = args.against.is_empty() && args.tool.is_none() && args.backend.is_none();
+    let is_whole_run = args.filter.is_empty() && args.disk.is_empty() && is_usual;
     if is_whole_run {
         judge_whole(&config, &all_tests, &mut report);
     }
@@ -167,7 +173,7 @@ fn places<'a>(config: &'a Config, args: &'a Args, iesp: &'a Path, names: &'a [St
         bail!("no disk {unknown} in ci/conformance.toml; there are {}", known.join(", "));
     }
     let wanted = config.disks.iter().filter(|disk| args.disk.is_empty() || args.disk.contains(&disk.name));
-    Ok(wanted.map(|disk| Place::Fresh { iesp, disk }).collect())
+    Ok(wanted.map(|disk| Place::Fresh { iesp, disk, backend: args.backend }).collect())
 }
 
 fn jobs<'a>(tests: &'a [String], places: &[Place<'_>]) -> Vec<Job<'a>> {
@@ -300,7 +306,9 @@ fn conclude(config: &Config, report: &Report, args: &Args, dir: &Path, is_whole_
     for (disk, test, complaint) in bad.iter().take(COMPLAINTS_SHOWN) {
         println!("\n{} on {}: {complaint}", test.test, disk.name);
         if args.against.is_empty() {
-            println!("  again: cargo xtask conformance --disk {} --filter {}", disk.name, test.test);
+            let backend = args.backend.and_then(|kind| kind.to_possible_value());
+            let backend = backend.map(|value| format!("--backend {} ", value.get_name())).unwrap_or_default();
+            println!("  again: cargo xtask conformance {backend}--disk {} --filter {}", disk.name, test.test);
         } else {
             println!("  again: cargo xtask conformance --against URL --filter {}", test.test);
         }

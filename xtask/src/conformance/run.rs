@@ -12,6 +12,7 @@ use super::digest_proxy::{DigestProxy, Mode};
 use super::outcome::Outcome;
 use super::preload::{Effect, Preload};
 use super::tool::{Run, TestTool};
+use crate::nbd::server::{Kind, Server};
 use crate::process::timed;
 use crate::target::{Launch, Served, sparse_image};
 
@@ -24,6 +25,8 @@ pub enum Place<'a> {
         iesp: &'a Path,
         /// What it serves and how.
         disk: &'a Disk,
+        /// The NBD server that has the image; none for a file.
+        backend: Option<Kind>,
     },
     /// A target that someone else runs: its state goes from test to test.
     Existing {
@@ -146,12 +149,32 @@ impl Runner<'_> {
 
         let (outcome, fault) = match place {
             Place::Existing { url, .. } => (self.run_tool(job.test, place, url, &log)?, None),
-            Place::Fresh { iesp, disk } => {
+            Place::Fresh { iesp, disk, backend } => {
                 let image = folder.join("disk.img");
-                sparse_image(&image, disk.size_mib << 20)?;
+                let server = match backend {
+                    None => {
+                        sparse_image(&image, disk.size_mib << 20)?;
+                        None
+                    }
+                    Some(kind) => {
+                        kind.image(&image, disk.size_mib << 20)?;
+                        let server = Server::start(*kind, &image, &folder.join("nbd-server.log"));
+                        Some(server.inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?)
+                    }
+                };
+                let export = server.as_ref().map(|server| PathBuf::from(server.url()));
+                let more = server.as_ref().map(|_| Server::arguments()).unwrap_or_default();
+                let arguments = [&disk.iesp[..], &more].concat();
                 let chap = disk.chap.as_ref();
-                let address = "127.0.0.1";
-                let launch = Launch { iesp, image: &image, address, arguments: &disk.iesp, chap, dir: &folder };
+                let (address, dir) = ("127.0.0.1", folder.as_path());
+                let launch = Launch {
+                    iesp,
+                    image: export.as_deref().unwrap_or(&image),
+                    address,
+                    arguments: &arguments,
+                    chap,
+                    dir,
+                };
                 let served =
                     Served::start(&launch).inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
                 let mode = disk.digests.map(|digests| match digests {
