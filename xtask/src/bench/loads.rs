@@ -3,6 +3,9 @@
 /// At most so many times the yardstick's CPU time an operation, for every load.
 pub const YARDSTICK_LIMIT: f64 = 1.5;
 
+/// Through NBD one request at a time gets at most so much of the operations a second that many get: of which two loads.
+pub const ONE_AT_A_TIME: (&str, &str, f64) = ("rr4k-1", "rr4k-32", 0.25);
+
 /// One load.
 #[derive(Debug)]
 pub struct Load {
@@ -22,6 +25,8 @@ pub struct Load {
     pub connections: u32,
     /// At most so many times tuned tgt's CPU time an operation, where something is wanted.
     pub tgt_limit: Option<f64>,
+    /// At most so many times, through NBD, iesp's CPU time an operation on the file itself.
+    pub nbd_limit: Option<f64>,
 }
 
 const READ_4K: Load = Load {
@@ -33,6 +38,7 @@ const READ_4K: Load = Load {
     depth: 32,
     connections: 1,
     tgt_limit: None,
+    nbd_limit: None,
 };
 const WRITE_4K: Load = Load { write: true, ..READ_4K };
 const READ_256K: Load = Load { sequential: true, block: 262_144, depth: 8, ..READ_4K };
@@ -41,7 +47,13 @@ const WRITE_256K: Load = Load { write: true, ..READ_256K };
 /// Every load, in the order in which they run.
 pub const LOADS: &[Load] = &[
     Load { name: "rr4k-1", about: "4 KiB random read, 1 in flight", depth: 1, tgt_limit: Some(0.50), ..READ_4K },
-    Load { name: "rr4k-32", about: "4 KiB random read, 32 in flight", tgt_limit: Some(0.20), ..READ_4K },
+    Load {
+        name: "rr4k-32",
+        about: "4 KiB random read, 32 in flight",
+        tgt_limit: Some(0.20),
+        nbd_limit: Some(2.0),
+        ..READ_4K
+    },
     Load { name: "rr4k-128", about: "4 KiB random read, 128 in flight", depth: 128, ..READ_4K },
     Load { name: "rw4k-1", about: "4 KiB random write, 1 in flight", depth: 1, ..WRITE_4K },
     Load { name: "rw4k-32", about: "4 KiB random write, 32 in flight", tgt_limit: Some(0.22), ..WRITE_4K },

@@ -34,7 +34,7 @@ use self::machine::{Machine, MemoryFolder};
 use self::peers::{Peer, Server};
 use self::sample::{Sample, Times, measure};
 pub use self::summary::Spread;
-use self::summary::{LoadResult, summarise};
+use self::summary::{LoadResult, check_proxy, summarise};
 use crate::workspace::build_binary;
 use crate::{setup, workspace};
 
@@ -132,7 +132,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     for (peer, server) in running {
         server.stop().with_context(|| format!("{} did not end well", peer.name()))?;
     }
-    let results: Vec<LoadResult> = loads.iter().zip(&samples).map(|(load, samples)| summarise(load, samples)).collect();
+    let mut results: Vec<LoadResult> =
+        loads.iter().zip(&samples).map(|(load, samples)| summarise(load, samples)).collect();
+    if let Some((name, check)) = check_proxy(&results)
+        && let Some(result) = results.iter_mut().find(|result| result.load == name)
+    {
+        result.checks.push(check);
+    }
     println!("{}", print::table(&results));
     println!(
         "Medians of {} rounds of {} s (least..most); ratios are taken within a round.",
@@ -169,6 +175,13 @@ fn installed() -> Vec<Peer> {
                 println!("istgt is left out: {what} is not installed; `cargo xtask setup` installs it");
             }
             missing.is_empty()
+        }
+        Peer::IespNbd => {
+            let there = workspace::find_program("nbdkit").is_some();
+            if !there {
+                println!("iesp on NBD is left out: nbdkit is not installed; `cargo xtask setup` installs it");
+            }
+            there
         }
         _ => true,
     };

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use super::istgt;
+use crate::nbd::server as nbd;
 use crate::process::{Running, last_lines, run_logged};
 use crate::target::{Launch, Served, TARGET_NAME};
 use crate::workspace::{build_binary, find_program};
@@ -23,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub enum Peer {
     /// This project's server
     Iesp,
+    /// The same before nbdkit, which has the file
+    IespNbd,
     /// Debian's tgt with parameters that suit it
     Tgt,
     /// Debian's tgt as it comes: 8 KiB segments, every write solicited
@@ -48,6 +51,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Iesp => "iesp",
+            Peer::IespNbd => "iesp on NBD",
             Peer::Tgt => "tgt tuned",
             Peer::TgtDefault => "tgt default",
             Peer::Istgt => "istgt",
@@ -61,7 +65,7 @@ impl Peer {
     /// It does not build, or is not installed.
     pub fn program(self) -> Result<PathBuf> {
         match self {
-            Peer::Iesp => build_binary("iesp", "iesp", true),
+            Peer::Iesp | Peer::IespNbd => build_binary("iesp", "iesp", true),
             Peer::Yardstick => build_binary("iesp-testkit", "yardstick", true),
             Peer::Tgt | Peer::TgtDefault => find_program("tgtd")
                 .context("tgtd is not installed: run `cargo xtask setup`, or leave it out by --servers"),
@@ -84,6 +88,7 @@ pub struct Server {
 enum Process {
     Own(Running),
     Iesp(Served),
+    Proxy(Served, nbd::Server),
 }
 
 impl Server {
@@ -93,7 +98,8 @@ impl Server {
     /// It does not start, or does not serve in time.
     pub fn start(peer: Peer, program: &Path, image: &Path, dir: &Path) -> Result<Self> {
         match peer {
-            Peer::Iesp => iesp(program, image, dir),
+            Peer::Iesp => iesp(program, image, dir, &[]),
+            Peer::IespNbd => iesp_on_nbd(program, image, dir),
             Peer::Yardstick => yardstick(program, image, dir),
             Peer::Tgt => tgt(program, image, dir, TGT_TUNING),
             Peer::TgtDefault => tgt(program, image, dir, &[]),
@@ -108,7 +114,7 @@ impl Server {
     pub fn id(&self) -> u32 {
         match &self.process {
             Process::Own(process) => process.id(),
-            Process::Iesp(served) => served.id(),
+            Process::Iesp(served) | Process::Proxy(served, _) => served.id(),
         }
     }
 
@@ -119,6 +125,10 @@ impl Server {
     pub fn stop(self) -> Result<()> {
         match self.process {
             Process::Iesp(served) => served.stop(),
+            Process::Proxy(served, mut server) => {
+                served.stop()?;
+                server.kill()
+            }
             Process::Own(mut process) => match process.ended()? {
                 // The others know no clean end: they are killed, by their id, when dropped.
                 None => Ok(()),
@@ -128,8 +138,18 @@ impl Server {
     }
 }
 
-fn iesp(program: &Path, image: &Path, dir: &Path) -> Result<Server> {
-    let launch = Launch { iesp: program, image, address: "127.0.0.1", arguments: &[], chap: None, dir };
+fn iesp_on_nbd(program: &Path, image: &Path, dir: &Path) -> Result<Server> {
+    let server = nbd::Server::start(nbd::Kind::Nbdkit, image, &dir.join("nbdkit.log"))?;
+    let Server { process, url } = iesp(program, Path::new(&server.url()), dir, &nbd::Server::arguments())?;
+    let process = match process {
+        Process::Iesp(served) => Process::Proxy(served, server),
+        other => other,
+    };
+    Ok(Server { process, url })
+}
+
+fn iesp(program: &Path, image: &Path, dir: &Path, arguments: &[String]) -> Result<Server> {
+    let launch = Launch { iesp: program, image, address: "127.0.0.1", arguments, chap: None, dir };
     let served = Served::start(&launch)?;
     Ok(Server { url: served.url().to_owned(), process: Process::Iesp(served) })
 }

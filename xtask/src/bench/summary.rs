@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::loads::{Load, YARDSTICK_LIMIT};
+use super::loads::{Load, ONE_AT_A_TIME, YARDSTICK_LIMIT};
 use super::peers::Peer;
 use super::sample::Sample;
 
@@ -113,8 +113,23 @@ pub fn summarise(load: &Load, samples: &[(Peer, Vec<Sample>)]) -> LoadResult {
     let checks = [
         check(Peer::Tgt, load.tgt_limit, iesp.and_then(|iesp| iesp.to_tgt)),
         check(Peer::Yardstick, Some(YARDSTICK_LIMIT), iesp.and_then(|iesp| iesp.to_yardstick)),
+        check(Peer::Iesp, load.nbd_limit, rounds(Peer::IespNbd).and_then(|own| ratio(own, Peer::Iesp)))
+            .map(|check| Check { beside: "iesp, through NBD", ..check }),
     ];
     LoadResult { load: load.name, about: load.about, checks: checks.into_iter().flatten().collect(), servers }
+}
+
+/// What many requests in flight bring through NBD: the operations a second of one at a time as a part of theirs. `None` where
+/// one of the loads did not run.
+pub fn check_proxy(results: &[LoadResult]) -> Option<(&'static str, Check)> {
+    let (one, many, limit) = ONE_AT_A_TIME;
+    let rate = |name: &str| {
+        let load = results.iter().find(|result| result.load == name)?;
+        let server = load.servers.iter().find(|server| server.server == Peer::IespNbd.name())?;
+        Some(server.operations_per_second.median)
+    };
+    let ratio = rate(one)? / rate(many)?;
+    Some((many, Check { beside: "NBD: op/s of 1 to op/s of 32 in flight", limit, ratio, met: ratio <= limit }))
 }
 
 #[cfg(test)]
@@ -156,6 +171,22 @@ mod tests {
                 Check { beside: "yardstick", limit: 1.5, ratio: 2.0, met: false },
             ]
         );
+    }
+
+    #[test]
+    fn the_proxy_is_held_against_the_file_and_against_one_request_at_a_time() {
+        let load = |name: &str| LOADS.iter().find(|load| load.name == name).unwrap();
+        let run = |name, file, proxy| {
+            summarise(load(name), &[(Peer::Iesp, vec![sample(file)]), (Peer::IespNbd, vec![sample(proxy)])])
+        };
+        let mut results = vec![run("rr4k-1", 20.0, 60.0), run("rr4k-32", 4.0, 10.0)];
+        assert!(results[0].checks.is_empty());
+        let [check] = &results[1].checks[..] else { panic!("{:?}", results[1].checks) };
+        assert!(check.ratio == 2.5 && !check.met);
+        let (many, check) = check_proxy(&results).unwrap();
+        assert!(many == "rr4k-32" && (check.ratio - 1.0 / 6.0).abs() < 1e-9 && check.met);
+        results.pop();
+        assert_eq!(check_proxy(&results), None);
     }
 
     #[test]
