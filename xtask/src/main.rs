@@ -3,13 +3,16 @@
 //! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
 
 mod bench;
+mod check;
 mod ci;
 mod clients;
 mod conformance;
+mod cross;
 mod disk;
 mod hil;
 mod nbd;
 mod no_std;
+mod package;
 mod plants;
 mod process;
 mod setup;
@@ -51,6 +54,11 @@ enum Task {
     Vm(vm::Task),
     /// Flash a board, and test what it serves: conformance, the verifier, the loss of power, speed
     Hil(hil::Args),
+    /// Type check the server for other systems
+    Check(check::Args),
+    /// Build what people install, and check it
+    #[command(subcommand)]
+    Package(package::Task),
     /// Run everything that has to hold, and give a verdict
     Ci(ci::Args),
 }
@@ -67,6 +75,8 @@ fn main() -> ExitCode {
         Task::Plants(args) => plants::run(&args).map(|()| true),
         Task::Vm(task) => vm::run(&task).map(|()| true),
         Task::Hil(args) => hil::run(&args).map(|()| true),
+        Task::Check(args) => check::run(&args).map(|()| true),
+        Task::Package(task) => package::run(task).map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };
     match result {

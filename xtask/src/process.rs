@@ -113,6 +113,18 @@ impl Running {
         self.wait(limit)
     }
 
+    /// The same by SIGINT, which a terminal sends for Ctrl-C.
+    ///
+    /// # Errors
+    /// When the kernel does not know the child.
+    pub fn interrupt(&mut self, limit: Duration) -> Result<Ended> {
+        if let Some(ended) = self.ended()? {
+            return Ok(ended);
+        }
+        kill_process(self.pid()?, Signal::INT)?;
+        self.wait(limit)
+    }
+
     fn pid(&self) -> Result<Pid> {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).with_context(|| format!("{} has no id", self.name))
     }

@@ -18,6 +18,20 @@ pub fn build_dir() -> PathBuf {
     }
 }
 
+/// A folder for what takes long to make and is the same in every working copy: below `iesp` in the user's cache folder.
+///
+/// # Errors
+/// When the user has no home, or the folder cannot be made.
+pub fn cache_folder(name: &str) -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
+    };
+    let folder = base.join("iesp").join(name);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// The cargo that runs this xtask, started in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

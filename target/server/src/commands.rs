@@ -26,6 +26,10 @@ pub enum Command {
     /// Ask the iesp that runs who is logged in.
     #[command(disable_help_flag = true)]
     Sessions(Ask),
+    /// Be a service of Windows.
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(Service),
     /// Write the manual pages and the shells' completions to a folder.
     #[command(hide = true)]
     Pages {
@@ -57,6 +61,27 @@ impl Ask {
     }
 }
 
+/// What can be done with the service.
+#[cfg(windows)]
+#[derive(Debug, Clone, Subcommand)]
+pub enum Service {
+    /// Install it, so that it serves at every start of the machine, and start it: iesp service install -- FLAGS
+    Install {
+        /// What to serve: iesp's own flags. File names are absolute.
+        #[arg(last = true, required = true)]
+        flags: Vec<std::ffi::OsString>,
+    },
+    /// Stop it and take it away.
+    Uninstall,
+    /// What the service manager starts.
+    #[command(hide = true)]
+    Run {
+        /// iesp's own flags.
+        #[arg(last = true)]
+        flags: Vec<std::ffi::OsString>,
+    },
+}
+
 impl Command {
     /// Does it.
     ///
@@ -67,6 +92,12 @@ impl Command {
             Self::Check { file, .. } => config::check(file),
             Self::Status(ask) => ask.run(Question::Status),
             Self::Sessions(ask) => ask.run(Question::Sessions),
+            #[cfg(windows)]
+            Self::Service(Service::Install { flags }) => crate::service::install(flags),
+            #[cfg(windows)]
+            Self::Service(Service::Uninstall) => crate::service::uninstall(),
+            #[cfg(windows)]
+            Self::Service(Service::Run { flags }) => crate::service::run(flags),
             Self::Pages { folder } => pages::write(folder),
         }
     }

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use crate::system;
+
 /// Over how long, at least, the use of the CPUs is averaged.
 const CPU_WINDOW: Duration = Duration::from_secs(1);
 
@@ -38,19 +40,17 @@ struct CpuUse {
 impl Host {
     /// This one.
     pub fn here(contact: String, location: String) -> Self {
-        let system = rustix::system::uname();
-        let (kernel, machine) = (system.sysname().to_string_lossy(), system.machine().to_string_lossy());
         let started = Instant::now();
         Self {
             started,
-            name: system.nodename().to_string_lossy().into_owned(),
-            description: format!("iesp {}, an iSCSI target, on {kernel} {machine}", env!("CARGO_PKG_VERSION")),
-            architecture: format!("{kernel} {machine}"),
+            name: system::name(),
+            description: format!("iesp {}, an iSCSI target, on {}", env!("CARGO_PKG_VERSION"), system::kernel()),
+            architecture: system::kernel(),
             build_date: build_date().unwrap_or_default(),
             contact,
             location,
             cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
-            cpu: Mutex::new(CpuUse { since: started, used: cpu_time(), percent: 0 }),
+            cpu: Mutex::new(CpuUse { since: started, used: system::cpu_time(), percent: 0 }),
         }
     }
 
@@ -61,18 +61,12 @@ impl Host {
         if elapsed < CPU_WINDOW {
             return last.percent;
         }
-        let used = cpu_time();
+        let used = system::cpu_time();
         let share = used.saturating_sub(last.used).as_secs_f64() / (elapsed.as_secs_f64() * f64::from(self.cpus));
         let percent = (share * 100.0).round().clamp(0.0, 100.0) as u32;
         *last = CpuUse { since: last.since + elapsed, used, percent };
         percent
     }
-}
-
-/// CPU time of all threads.
-pub fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 /// The program file's date: no clock is asked while the program is built, so that two builds of a source are the same.

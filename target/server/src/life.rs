@@ -4,9 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::Pid;
-
 use crate::failure::Failure;
+use crate::system;
 
 /// Tells the process that it is the daemon.
 const MARK: &str = "IESP_DAEMON";
@@ -22,6 +21,9 @@ pub fn is_daemon() -> bool {
 /// # Errors
 /// Where it did not come to serve; it has said why.
 pub fn become_daemon() -> Result<(), Failure> {
+    if cfg!(windows) {
+        return Err(Failure::usage("-f: Windows has services in place of daemons: iesp service install -- FLAGS"));
+    }
     let cannot = |error: std::io::Error| Failure::runtime(format!("the daemon cannot be started: {error}"));
     let program = std::env::current_exe().map_err(cannot)?;
     let mut daemon = Command::new(program)
@@ -54,13 +56,7 @@ pub fn detach() {
     if !is_daemon() {
         return;
     }
-    // A session of its own: no signal of the terminal's reaches it. It fails only where it has one already.
-    let _ = rustix::process::setsid();
-    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
-        // What was written so far reached the starting process; from now on the log file speaks.
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
-    }
+    system::detach();
 }
 
 /// A file with the process id, removed when dropped.
@@ -80,7 +76,6 @@ impl PidFile {
             return Err(Failure::runtime(format!("{}: {message}", path.display())));
         }
         if let Some(other) = living(path) {
-            let other = other.as_raw_nonzero();
             return Err(Failure::runtime(format!("{}: process {other} runs already: end it first", path.display())));
         }
         std::fs::write(path, format!("{}\n", std::process::id()))
@@ -108,7 +103,7 @@ fn may_be_replaced(path: &Path) -> bool {
     }
 }
 
-fn living(path: &Path) -> Option<Pid> {
-    let pid = Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)?;
-    rustix::process::test_kill_process(pid).is_ok().then_some(pid)
+fn living(path: &Path) -> Option<u32> {
+    let id = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    system::is_alive(id).then_some(id)
 }

@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod config;
 mod connection;
+#[cfg_attr(windows, path = "control/absent.rs")]
 mod control;
 mod disk;
 mod failure;
@@ -41,10 +42,12 @@ mod service;
 mod size;
 mod snmp;
 mod statistics;
+mod system;
 mod target;
 mod threads;
 mod trace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -54,14 +57,19 @@ use config::{Config, Given};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    ExitCode::from(run_with(&std::env::args_os().collect::<Vec<_>>()))
+}
+
+/// What the words say, the first of which is the program's own name; answers with the exit code.
+fn run_with(words: &[OsString]) -> u8 {
+    let matches = Cli::command().get_matches_from(words);
     let result = Cli::from_arg_matches(&matches).map_err(|error| error.exit()).and_then(|cli| act(&cli, matches));
     logging::finish();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             failure.print();
-            ExitCode::from(failure.code())
+            failure.code()
         }
     }
 }

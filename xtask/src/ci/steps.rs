@@ -196,6 +196,11 @@ pub fn steps(reports: &Path) -> Vec<Step> {
             10,
         )
     });
+    steps.extend(PACKAGES.iter().map(|(name, about, command, only_full, needs)| Step {
+        only_full: *only_full,
+        needs,
+        ..step(name, about, vec![CargoCommand::new(command)], Count::Whole, 20)
+    }));
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
         needs: run.needs,
@@ -222,6 +227,36 @@ fn nbd_conformance(name: &'static str, options: &str, reports: &Path, only_full:
     let about = "libiscsi's test-tool on the disks of an NBD server";
     Step { name, about, commands: vec![command], count: Count::Conformance(file), minutes: 30, only_full, needs: &[] }
 }
+
+/// A package, or a system that this is not: its name, what the step shows, its command, whether only `--full` runs it, what
+/// it needs.
+type Package = (&'static str, &'static str, &'static str, bool, &'static [Part]);
+
+const PACKAGES: &[Package] = &[
+    (
+        "package-deb",
+        "Debian's package: installed, started, upgraded, purged",
+        "xtask package deb",
+        false,
+        &[Part::Packages],
+    ),
+    ("package-rpm", "the .rpm, as rpm sees it", "xtask package rpm", false, &[Part::Packages]),
+    ("package-musl", "one static program for any Linux", "xtask package musl", false, &[Part::Packages]),
+    (
+        "package-windows",
+        "one iesp.exe, which serves under Wine, by itself and as a service",
+        "xtask package windows",
+        true,
+        &[Part::Windows],
+    ),
+    (
+        "other-systems",
+        "the server passes the type checks for FreeBSD and macOS",
+        "xtask check freebsd macos",
+        true,
+        &[Part::Systems],
+    ),
+];
 
 /// A run with a Linux guest as initiator.
 struct GuestRun {

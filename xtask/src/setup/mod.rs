@@ -2,6 +2,7 @@
 
 mod optional;
 mod table;
+mod targets;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cross;
 use crate::workspace::find_program;
 use optional::OPTIONAL;
 pub use optional::Part;
@@ -30,6 +32,9 @@ pub struct Args {
 /// # Errors
 /// When something is missing and was not, or could not be, installed.
 pub fn run(args: &Args) -> Result<()> {
+    if !args.check {
+        targets::add(&missing_of(None));
+    }
     let needed = missing();
     let optional = missing_of(None);
     let missing = [needed.clone(), optional].concat();
@@ -148,6 +153,7 @@ fn is_met(probe: Probe) -> bool {
         Probe::File(patterns) => {
             patterns.iter().any(|pattern| glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok())))
         }
+        Probe::Std(target) => cross::source(target).is_some(),
     }
 }
 
@@ -159,6 +165,7 @@ fn describe(probe: Probe) -> String {
             let file = patterns.first().map_or("", |pattern| pattern.rsplit('/').next().unwrap_or(pattern));
             format!("file {file}")
         }
+        Probe::Std(target) => format!("standard library for {}", target.triple()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What only a part of the runs needs: installed with everything else, and where it is missing that part is left out.
 
 use super::table::{Probe, Requirement};
+use crate::cross::Target;
 
 /// A part of the runs that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +12,17 @@ pub enum Part {
     Boot,
     /// One more peer of `cargo xtask bench`.
     Istgt,
+    /// What people install on Linux: `cargo xtask package deb`, `rpm` and `musl`.
+    Packages,
+    /// `cargo xtask package windows`.
+    Windows,
+    /// `cargo xtask check`.
+    Systems,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 3] = [Part::Guest, Part::Boot, Part::Istgt];
+    pub const ALL: [Part; 6] = [Part::Guest, Part::Boot, Part::Istgt, Part::Packages, Part::Windows, Part::Systems];
 
     /// What cannot be run without it.
     pub fn about(self) -> &'static str {
@@ -23,6 +30,9 @@ impl Part {
             Part::Guest => "the runs with a Linux guest",
             Part::Boot => "the runs that boot from the target",
             Part::Istgt => "the peer istgt",
+            Part::Packages => "the packages for Linux",
+            Part::Windows => "the package for Windows",
+            Part::Systems => "the type checks for other systems",
         }
     }
 }
@@ -117,6 +127,138 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
             note: Some(
                 "where systemd runs, the package istgt may start a daemon that no test uses: `systemctl disable --now istgt` ends it",
             ),
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("strip"),
+            why: "packages: programs without their debugging information",
+            apt: &["binutils"],
+            dnf: &["binutils"],
+            pacman: &["binutils"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("qemu-io"),
+            why: "packages: reads and writes patterns over iSCSI",
+            apt: &["qemu-utils"],
+            dnf: &["qemu-img"],
+            pacman: &["qemu-img"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("systemd-analyze"),
+            why: "packages: systemd's judgement of the unit",
+            apt: &["systemd"],
+            dnf: &["systemd"],
+            pacman: &["systemd"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("man"),
+            why: "packages: groff's judgement of the manual page",
+            apt: &["man-db"],
+            dnf: &["man-db"],
+            pacman: &["man-db"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("debootstrap"),
+            why: "packages: the .deb is installed in a Debian of its own",
+            apt: &["debootstrap"],
+            dnf: &["debootstrap"],
+            pacman: &["debootstrap"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Program("rpm"),
+            why: "packages: what rpm sees in the .rpm",
+            apt: &["rpm"],
+            dnf: &["rpm"],
+            pacman: &["rpm-tools"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
+            probe: Probe::Std(Target::Musl),
+            why: "packages: the static program",
+            apt: &["rustc-web", "cargo-web", "rust-web-src", "musl-tools"],
+            dnf: &["rustup"],
+            pacman: &["rustup"],
+            note: None,
+        },
+    ),
+    (
+        Part::Windows,
+        Requirement {
+            probe: Probe::Program("x86_64-w64-mingw32-gcc"),
+            why: "packages: the linker for Windows",
+            apt: &["gcc-mingw-w64-x86-64-win32"],
+            dnf: &["mingw64-gcc"],
+            pacman: &["mingw-w64-gcc"],
+            note: None,
+        },
+    ),
+    (
+        Part::Windows,
+        Requirement {
+            probe: Probe::File(&["/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine"]),
+            why: "packages: iesp.exe serves under Wine",
+            apt: &["wine64"],
+            dnf: &["wine-core"],
+            pacman: &["wine"],
+            note: None,
+        },
+    ),
+    (
+        Part::Windows,
+        Requirement {
+            probe: Probe::Std(Target::Windows),
+            why: "packages: iesp.exe",
+            apt: &["rustc-web", "cargo-web", "rust-web-src"],
+            dnf: &["rustup"],
+            pacman: &["rustup"],
+            note: None,
+        },
+    ),
+    (
+        Part::Systems,
+        Requirement {
+            probe: Probe::Std(Target::FreeBsd),
+            why: "type checks for FreeBSD",
+            apt: &["rustc-web", "cargo-web", "rust-web-src"],
+            dnf: &["rustup"],
+            pacman: &["rustup"],
+            note: None,
+        },
+    ),
+    (
+        Part::Systems,
+        Requirement {
+            probe: Probe::Std(Target::MacOs),
+            why: "type checks for macOS",
+            apt: &["rustc-web", "cargo-web", "rust-web-src"],
+            dnf: &["rustup"],
+            pacman: &["rustup"],
+            note: None,
         },
     ),
 ];

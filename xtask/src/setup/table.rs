@@ -1,5 +1,7 @@
 //! The one table of what the tests need beyond cargo, and how each distribution packages it.
 
+use crate::cross::Target;
+
 /// A family of distributions, by its package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packager {
@@ -20,6 +22,8 @@ pub enum Probe {
     PkgConfig(&'static str),
     /// A file that matches one of these glob patterns.
     File(&'static [&'static str]),
+    /// A standard library for another system: rustup's, or one that Debian's compiler builds from source.
+    Std(Target),
 }
 
 /// Something that the tests need.

@@ -22,6 +22,7 @@ use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::{Cli, IoEngine};
 use crate::failure::Failure;
 use crate::logging;
+use crate::system;
 use crate::target::SESSIONS;
 use crate::{metrics, snmp};
 
@@ -212,13 +213,7 @@ impl Config {
 /// Whether a file is a disk, by this name or another.
 fn is_at(file: &Path, source: &Source) -> bool {
     match source {
-        Source::Path(path) => path == file || node(file).is_some_and(|this| node(path) == Some(this)),
+        Source::Path(path) => path == file || system::is_same(path, file),
         Source::Ram(_) | Source::Nbd { .. } => false,
     }
-}
-
-/// Which file a path leads to.
-fn node(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use iesp_scsi::Identity;
 
 use crate::failure::Failure;
+use crate::system;
 use crate::target::PORTAL_GROUP;
 
 /// The user's data folder (XDG base directory specification).
@@ -13,9 +14,7 @@ use crate::target::PORTAL_GROUP;
 /// # Errors
 /// Where there is no home folder.
 pub fn data_folder() -> Result<PathBuf, Failure> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    let base = base
+    let base = system::data_folder()
         .ok_or_else(|| Failure::usage("there is no home folder for a disk image: name one with -d FILE --create 1G"))?;
     Ok(base.join("iesp"))
 }

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use crate::backend::NbdAddress;
 use crate::config::data_folder;
 use crate::failure::Failure;
+use crate::system;
 
 /// The UUID of the disk at `path`: kept in `PATH.uuid`; for a block device in the data folder of the system, by the
 /// device's own name there is for it.
@@ -82,14 +82,13 @@ pub fn state_folder() -> Result<PathBuf, Failure> {
     let given = std::env::var_os("STATE_DIRECTORY").filter(|folder| !folder.is_empty());
     match given {
         Some(given) => Ok(std::env::split_paths(&given).next().unwrap_or_default()),
-        None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/iesp")),
+        None if system::is_privileged() => Ok(PathBuf::from("/var/lib/iesp")),
         None => data_folder(),
     }
 }
 
 fn place(path: &Path) -> PathBuf {
-    let is_device = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
-    if !is_device {
+    if !system::is_device(path) {
         let mut name = path.as_os_str().to_owned();
         name.push(".uuid");
         return PathBuf::from(name);

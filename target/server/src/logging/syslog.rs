@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
+#[cfg(unix)]
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +95,7 @@ impl Syslog {
             .name("syslog".to_owned())
             .spawn(run)
             .map_err(|error| Failure::runtime(format!("the thread for syslog cannot be started: {error}")))?;
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = crate::system::name();
         Ok(Self { queue: Some(queue), lost, host, done: Mutex::new(done) })
     }
 
@@ -134,8 +135,10 @@ fn message(record: &Record, host: &str, text: &str) -> String {
 
 enum Link {
     Udp(UdpSocket),
-    Datagram(UnixDatagram),
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Datagram(UnixDatagram),
+    #[cfg(unix)]
     Stream(UnixStream),
 }
 
@@ -186,8 +189,10 @@ impl Sender {
         };
         let result = match link {
             Link::Udp(socket) => socket.send(message.as_bytes()).map(drop),
+            #[cfg(unix)]
             Link::Datagram(socket) => socket.send(message.as_bytes()).map(drop),
             Link::Tcp(stream) => stream.write_all(format!("{} {message}", message.len()).as_bytes()),
+            #[cfg(unix)]
             Link::Stream(stream) => stream.write_all(format!("{} {message}", message.len()).as_bytes()),
         };
         if result.is_err() {
@@ -215,6 +220,9 @@ fn connect(address: &Address) -> std::io::Result<Link> {
             stream.set_write_timeout(Some(PATIENCE))?;
             Link::Tcp(stream)
         }
+        #[cfg(not(unix))]
+        Address::Unix(_) => return Err(std::io::ErrorKind::Unsupported.into()),
+        #[cfg(unix)]
         Address::Unix(path) => {
             let socket = UnixDatagram::unbound()?;
             match socket.connect(path) {

@@ -97,7 +97,7 @@ impl Numbers {
         let mut metric = out.0.encode_descriptor("iesp_build", "The program", None, MetricType::Info)?;
         metric.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
         let help = "CPU time of all threads";
-        out.seconds("process_cpu", help, host::cpu_time())?;
+        out.seconds("process_cpu", help, crate::system::cpu_time())?;
         let started = self.started.1.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let help = "When the program began to serve metrics";
         out.plain_gauge("process_start_time", help, Some(&Unit::Seconds), started)?;

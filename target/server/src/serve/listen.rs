@@ -53,7 +53,9 @@ pub fn take(sockets: Vec<StdListener>, config: &mut Config) -> Result<Vec<Listen
 
 fn open(address: SocketAddr) -> std::io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the last run that linger; two listeners still exclude each other.
+    // A restart must not wait for connections of the last run that linger; two listeners still exclude each other. On
+    // Windows the first is so anyway, and the second would not be.
+    #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;

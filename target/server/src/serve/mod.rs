@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::cli::{Cli, IoEngine};
@@ -25,7 +24,7 @@ use crate::node::{Node, Portal, PortalId};
 use crate::pool::Pool;
 use crate::snmp::Agent;
 use crate::threads::Homes;
-use crate::{life, metrics, ring, service};
+use crate::{life, metrics, ring, service, system};
 use listen::Listener;
 use shards::{Door, Shard};
 
@@ -80,9 +79,8 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     let mut stop = stop::Watch::start().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
-        let mut reload = signal(SignalKind::hangup()).map_err(cannot)?;
-        // A file that must not grow is an error of the write, not the end of the program (setrlimit(2), RLIMIT_FSIZE).
-        let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map_err(cannot)?;
+        system::outlive_large_files().map_err(cannot)?;
+        let mut reload = system::Reload::new().map_err(cannot)?;
         let doors: Arc<[_]> = shards.iter().filter_map(Shard::door).collect();
         let mut serving = Service {
             node: Arc::clone(&node),
@@ -112,7 +110,7 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         let signal = loop {
             tokio::select! {
                 signal = stop.first() => break signal,
-                _ = reload.recv() => {}
+                () = reload.recv() => {}
             }
             // What has begun is brought to its end, which has a limit.
             let reload = serving.reload(cli, given);

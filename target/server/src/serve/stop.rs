@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::backend::Patience;
 use crate::failure::Failure;
 use crate::node::Node;
+use crate::system;
 
 /// How long connections have to end at a stop.
 const STOP: Duration = Duration::from_secs(5);
@@ -25,15 +25,11 @@ impl Watch {
         let (first, came) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut stop = system::Stop::new()?;
         drop(entered);
         let watch = async move {
             loop {
-                let (name, code) = tokio::select! {
-                    _ = interrupt.recv() => ("SIGINT", 130),
-                    _ = terminate.recv() => ("SIGTERM", 143),
-                };
+                let (name, code) = stop.recv().await;
                 // The first time somebody waits; the second time nobody does any more.
                 if first.send(name).is_err() {
                     let _ = writeln!(std::io::stderr(), "iesp: ended at once by a second {name}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::logging::SUMMARY;
 use crate::node::Node;
 use crate::statistics::Totals;
+use crate::system;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
@@ -19,8 +20,7 @@ struct Reading {
 
 impl Reading {
     fn now(node: &Node) -> Self {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Self { at: Instant::now(), totals: node.statistics.totals(), cpu: Duration::try_from(time).unwrap_or_default() }
+        Self { at: Instant::now(), totals: node.statistics.totals(), cpu: system::cpu_time() }
     }
 }
 

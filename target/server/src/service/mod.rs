@@ -1,15 +1,21 @@
-//! What a service manager wants of the program: systemd's sockets, words and watchdog; elsewhere nothing.
+//! What a service manager wants of the program: systemd's sockets, words and watchdog; Windows' service; elsewhere nothing.
 
 #[cfg(target_os = "linux")]
 mod systemd;
 
+#[cfg(windows)]
+mod windows;
+
 #[cfg(target_os = "linux")]
 pub use systemd::{alive, ready, sockets, stopping, watchdog};
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub use windows::{alive, install, ready, run, sockets, stopping, uninstall, watchdog};
+
+#[cfg(not(any(target_os = "linux", windows)))]
 pub use elsewhere::{alive, ready, sockets, stopping, watchdog};
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod elsewhere {
     use std::net::TcpListener;
     use std::time::Duration;

@@ -8,3 +8,4 @@ mod durable;
 mod life;
 mod pages;
 mod refusals;
+mod service_files;

@@ -94,13 +94,7 @@ pub fn prepare() -> Result<Image> {
 /// # Errors
 /// When the user has no home, or the folder cannot be made.
 pub fn cache_folder() -> Result<PathBuf> {
-    let base = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
-    };
-    let folder = base.join("iesp").join("guest");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
+    workspace::cache_folder("guest")
 }
 
 /// Puts the tree of a run behind the guest's own: the kernel unpacks both.

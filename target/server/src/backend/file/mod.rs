@@ -7,6 +7,8 @@ mod length;
 mod open;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+#[cfg_attr(not(any(target_os = "linux", windows)), path = "other.rs")]
 mod sys;
 
 use std::fs::File;

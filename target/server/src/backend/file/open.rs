@@ -89,6 +89,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), O
         ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => OpenError::NotWritable,
         ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable,
         ErrorKind::PermissionDenied => OpenError::NotReadable,
+        ErrorKind::ResourceBusy => OpenError::Locked,
         _ => error.into(),
     })?;
     match file.try_lock() {

@@ -1,0 +1,154 @@
+//! What FreeBSD and macOS have, as far as this program uses it: image files with holes that are read as such, but not made.
+//! Disks of the machine's own are not served.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use iesp_scsi::IoError;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::Medium;
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // The names of all systems are the same.
+pub enum Kind {
+    /// A file.
+    File,
+    /// A disk.
+    Device,
+    /// A directory.
+    Directory,
+    /// What has no blocks, and what cannot be served here.
+    Other,
+}
+
+/// Looks at what is there.
+pub fn kind(path: &Path) -> io::Result<Kind> {
+    let kind = std::fs::metadata(path)?.file_type();
+    Ok(if kind.is_file() {
+        Kind::File
+    } else if kind.is_dir() {
+        Kind::Directory
+    } else {
+        Kind::Other
+    })
+}
+
+/// Opens it.
+pub fn open(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
+    if direct {
+        // Past the cache is Linux's way alone so far.
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    File::options().read(true).write(!read_only).open(path)
+}
+
+/// A file of `len` bytes without a name, sparse, gone at exit; the page cache keeps it while it can.
+pub fn memory(len: u64) -> io::Result<File> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("iesp-{}-{}.ram", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.set_len(len)?;
+    Ok(file)
+}
+
+/// Its size in bytes.
+pub fn len(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.len())
+}
+
+/// It is not asked.
+pub fn is_in_memory(_: &File) -> bool {
+    false
+}
+
+/// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
+pub fn granularity(metadata: &Metadata, _: Medium) -> u32 {
+    u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20)
+}
+
+/// Bytes that it takes below.
+pub fn allocated(metadata: &Metadata) -> u64 {
+    // POSIX leaves the unit of st_blocks open; it is 512 bytes here.
+    metadata.blocks() << 9
+}
+
+/// Reads, and waits for it.
+pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+/// Writes, and waits for it.
+pub fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
+    file.write_at(data, offset)
+}
+
+/// The page cache cannot be asked: [`ErrorKind::Unsupported`].
+#[inline]
+pub fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// As [`read_cached`].
+#[inline]
+pub fn write_cached(_: &File, _: &[u8], _: u64) -> io::Result<usize> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Not possible yet: [`ErrorKind::Unsupported`], and zeros are written in their place.
+pub fn punch(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Not possible: [`ErrorKind::Unsupported`].
+pub fn zero(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
+pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
+    // SEEK_DATA moves the descriptor's offset, which nothing else here uses.
+    let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => data,
+        Err(Errno::NXIO) => return Ok((false, len)),
+        // A file system that does not tell: all of it takes space.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOTTY) => return Ok((true, len)),
+        Err(error) => return Err(error.into()),
+    };
+    if data > offset {
+        return Ok((false, (data - offset).min(len)));
+    }
+    let hole = rustix::fs::seek(file, SeekFrom::Hole(offset)).unwrap_or(offset + len);
+    Ok((true, hole.saturating_sub(offset).clamp(1, len)))
+}
+
+/// They read ahead by themselves.
+pub fn prefetch(_: &File, _: u64, _: u64) {}
+
+/// What an error of the system's means to the device server.
+pub fn failure(error: &io::Error) -> IoError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => IoError::NoSpace,
+        Some(Errno::ROFS | Errno::PERM | Errno::ACCESS | Errno::BADF) => IoError::ReadOnly,
+        Some(Errno::NODEV | Errno::NXIO | Errno::STALE) => IoError::NotReady,
+        Some(Errno::NOMEM | Errno::AGAIN) => IoError::Other,
+        // EIO, and an end of file where blocks should be: the file was cut under us.
+        _ => IoError::Medium,
+    }
+}
+
+/// A clock of milliseconds.
+#[inline]
+pub fn tick() -> u64 {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_millis() as u64
+}

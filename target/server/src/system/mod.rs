@@ -1,0 +1,13 @@
+//! What the systems do each in their own way: signals, users, processes, clocks. The names are the same for all.
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod here;
+
+pub use here::{
+    Reload, Stop, cpu_time, data_folder, detach, is_alive, is_device, is_privileged, is_same, kernel, name,
+    outlive_large_files,
+};
+
+#[cfg(windows)]
+pub use here::{ask_to_reload, ask_to_stop};
