@@ -52,7 +52,8 @@ pub fn run(args: &Args) -> Result<()> {
             System::Musl => Target::Musl,
         };
         let cargo = Cargo::new(target, args.from_source)?;
-        cargo.check(&["check", "--package", "iesp", "--bin", "iesp"], &["-Dwarnings"])?;
+        // What only Linux' parts use (io_uring, `iesp status`) is dead elsewhere.
+        cargo.check(&["check", "--package", "iesp", "--bin", "iesp"], &["-Dwarnings", "-Adead_code"])?;
         println!("check: {}: the server passes", cargo.describe());
     }
     Ok(())
