@@ -19,6 +19,24 @@ impl fmt::Debug for Credentials {
     }
 }
 
+impl Credentials {
+    /// RFC 7143 9.2.1: fewer bits than this are guessed from a login that somebody listened to.
+    const SECRET_MIN: usize = 12;
+
+    /// What a secret that is too short means; `None` for any other.
+    pub fn weakness(&self) -> Option<String> {
+        let Self { name, secret } = self;
+        let bytes = secret.len();
+        (bytes < Self::SECRET_MIN).then(|| {
+            format!(
+                "the CHAP secret of \"{name}\" has {bytes} bytes: whoever listens to a login can guess it, and Windows \
+                 refuses it: take {min} to 16",
+                min = Self::SECRET_MIN
+            )
+        })
+    }
+}
+
 /// A CHAP name that initiators may prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -64,6 +82,11 @@ impl Access {
         }
     }
 
+    /// All that is proven, by initiators and by the target.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credentials> {
+        self.users.iter().map(|user| &user.credentials).chain(&self.own)
+    }
+
     /// The secret that this CHAP name proves, where the initiator may use it.
     pub fn secret(&self, initiator: &str, name: &str) -> Option<&str> {
         let fits = |user: &&User| user.credentials.name == name && may(user.initiators.as_deref(), initiator);
@@ -95,5 +118,13 @@ mod tests {
         assert_eq!(access.secret("iqn.a:one", "bert"), None);
         assert_eq!(Access::default().admit("anybody"), Admission::Open);
         assert!(!format!("{access:?}").contains("the secret"));
+    }
+
+    #[test]
+    fn a_secret_of_less_than_96_bits_is_weak() {
+        let with = |secret: &str| Credentials { name: "anna".into(), secret: secret.into() };
+        assert_eq!(with("twelve bytes").weakness(), None);
+        let weakness = with("eleven byte").weakness().expect("it is short");
+        assert!(weakness.contains("\"anna\" has 11 bytes") && !weakness.contains("eleven byte"), "{weakness}");
     }
 }

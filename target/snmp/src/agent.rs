@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::community::{self, Silence};
-use crate::objects::{AgentSource, Index, Source, Table};
+use crate::objects::{AgentSource, Index, Object, Source, Table};
 use crate::pdu::Dialect;
 use crate::usm::{User, Usm};
 use crate::value::{Value, Values};
@@ -43,6 +43,7 @@ pub struct Agent {
     community: Option<Community>,
     usm: Option<Usm>,
     counters: Counters,
+    plain_tables: bool,
 }
 
 struct Community(Vec<u8>);
@@ -66,7 +67,15 @@ impl Agent {
     /// One that has counted nothing yet.
     pub fn new(config: Config) -> Self {
         let Config { community, engine } = config;
-        Self { community: community.map(Community), usm: engine.map(Usm::new), counters: Counters::default() }
+        let (community, usm) = (community.map(Community), engine.map(Usm::new));
+        Self { community, usm, counters: Counters::default(), plain_tables: false }
+    }
+
+    /// With walks that pass by iESP's own names, which stand among the tables' rows and are none: for those who take
+    /// tables as the MIBs have them. GET finds these names all the same.
+    #[must_use]
+    pub fn with_plain_tables(self, plain_tables: bool) -> Self {
+        Self { plain_tables, ..self }
     }
 
     /// The datagram that answers this one; `None` where there is none to give. `time` is in seconds since the engine's
@@ -90,7 +99,8 @@ impl Agent {
             count(&mut self.counters.bad_versions);
             return None;
         };
-        let all = All { values, counters: self.counters, usm: self.usm.as_ref(), time };
+        let own = Own { counters: self.counters, plain_tables: self.plain_tables, time };
+        let all = All { values, own, usm: self.usm.as_ref() };
         match community::answer(dialect, datagram, community, &all) {
             Ok(answer) => Some(answer),
             Err(Silence::Unreadable) => {
@@ -110,7 +120,8 @@ impl Agent {
         match usm.receive(datagram, time) {
             Ok(request) => {
                 let usm = &*usm;
-                let all = All { values, counters: self.counters, usm: Some(usm), time };
+                let own = Own { counters: self.counters, plain_tables: self.plain_tables, time };
+                let all = All { values, own, usm: Some(usm) };
                 let answer = usm.response(request, &all)?;
                 self.usm.as_mut()?.seal(&answer, time)
             }
@@ -137,17 +148,27 @@ fn version(datagram: &[u8]) -> Option<u8> {
     }
 }
 
+/// What the agent itself adds to the program's values.
+struct Own {
+    counters: Counters,
+    plain_tables: bool,
+    time: u32,
+}
+
 /// The program's values and the agent's own.
 struct All<'a> {
     values: &'a dyn Values,
-    counters: Counters,
+    own: Own,
     usm: Option<&'a Usm>,
-    time: u32,
 }
 
 impl Values for All<'_> {
     fn rows(&self, table: Table) -> &[Index] {
         self.values.rows(table)
+    }
+
+    fn is_walked(&self, object: &Object) -> bool {
+        !(self.own.plain_tables && object.is_bare())
     }
 
     fn value(&self, source: Source, row: Option<usize>) -> Option<Value> {
@@ -157,11 +178,11 @@ impl Values for All<'_> {
             Source::Word(word) => Some(Value::Text(word.into())),
             Source::Pointer(name) => Some(Value::Name(name.into())),
             Source::Bits(bits) => Some(Value::Bytes(bits.into())),
-            Source::Agent(AgentSource::InPackets) => number(self.counters.packets),
-            Source::Agent(AgentSource::BadVersions) => number(self.counters.bad_versions),
-            Source::Agent(AgentSource::BadCommunities) => number(self.counters.bad_communities),
-            Source::Agent(AgentSource::ParseErrors) => number(self.counters.parse_errors),
-            Source::Agent(own) => self.usm?.value(own, self.time),
+            Source::Agent(AgentSource::InPackets) => number(self.own.counters.packets),
+            Source::Agent(AgentSource::BadVersions) => number(self.own.counters.bad_versions),
+            Source::Agent(AgentSource::BadCommunities) => number(self.own.counters.bad_communities),
+            Source::Agent(AgentSource::ParseErrors) => number(self.own.counters.parse_errors),
+            Source::Agent(own) => self.usm?.value(own, self.own.time),
             other => self.values.value(other, row),
         }
     }

@@ -165,7 +165,9 @@ impl Walker<'_> {
 
     /// RFC 3416 4.2.2; for version 1 without what it does not know (RFC 3584 4.2.2.1), so that no walk ends there.
     fn next(&self, asked: &ObjectIdentifier) -> VarBind {
-        let known = |object: &objects::Object| self.dialect == Dialect::V2 || object.kind != Kind::Counter64;
+        let known = |object: &objects::Object| {
+            (self.dialect == Dialect::V2 || object.kind != Kind::Counter64) && self.values.is_walked(object)
+        };
         let mut behind: Vec<u32> = asked.to_vec();
         // What this program has no value for is passed by.
         while let Some(variable) = objects::next(&behind, self.values, known) {

@@ -8,7 +8,7 @@ use rasn_smi::v1::{Counter as Counter32, Gauge as Unsigned32, TimeTicks};
 use rasn_smi::v2::{ApplicationSyntax, Counter64, SimpleSyntax};
 use rasn_snmp::v2::ObjectSyntax;
 
-use crate::objects::{Index, Kind, Source, Table};
+use crate::objects::{Index, Kind, Object, Source, Table};
 
 /// Most bytes of a DisplayString, and of an SnmpAdminString (RFC 2579, RFC 3411).
 const TEXT_MAX: usize = 255;
@@ -34,6 +34,11 @@ pub trait Values {
     /// What is shown: of a row, or of the whole. `None` where this program has no such value: then there is no such
     /// instance.
     fn value(&self, source: Source, row: Option<usize>) -> Option<Value>;
+
+    /// Whether walks come by an object; GET does in any case.
+    fn is_walked(&self, _object: &Object) -> bool {
+        true
+    }
 }
 
 /// Counters and TimeTicks wrap (RFC 2578 7.1.6, 7.1.8); a number that says how much there is stays at the largest one.

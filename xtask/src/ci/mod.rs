@@ -48,7 +48,7 @@ const PAGE: &str = "report.html";
 /// When the steps cannot be run, or the reports cannot be written.
 pub fn run(args: &Args) -> Result<bool> {
     let dir = workspace::build_dir().join("ci");
-    let all = steps::steps(&dir);
+    let all = steps::steps(&dir, args.full);
     let chosen = choose(&all, args)?;
     if args.list {
         for step in chosen {
@@ -101,7 +101,8 @@ fn lacking(step: &Step) -> Option<String> {
 /// A step that this machine cannot run: left out, or failed where it was asked for.
 fn without(step: &Step, lacks: &str, asked_for: bool, dir: &Path) -> Result<StepReport> {
     let log = format!("logs/{}.log", step.name);
-    let text = format!("{lacks}\n`cargo xtask setup` installs it\n");
+    let full = if step.needs.iter().any(|part| part.is_for_full()) { " --full" } else { "" };
+    let text = format!("{lacks}\n`cargo xtask setup{full}` installs it\n");
     std::fs::write(dir.join(&log), text).with_context(|| format!("cannot write {log}"))?;
     Ok(StepReport {
         failure: asked_for.then(|| format!("it cannot run here, {lacks}")),
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn steps_are_chosen_by_name() {
-        let all = steps::steps(Path::new("/r"));
+        let all = steps::steps(Path::new("/r"), false);
         let chosen = |full: bool, only: &[&str], skip: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             let args = Args { only: owned(only), skip: owned(skip), full, list: false };

@@ -81,8 +81,8 @@ const BENCH_JSON: &str = "bench.json";
 /// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
 pub const PLOTS: &str = "plots";
 
-/// All steps in their order. `reports` is the folder for machine-readable reports.
-pub fn steps(reports: &Path) -> Vec<Step> {
+/// All steps in their order. `reports` is the folder for machine-readable reports; `full`: the long ones are to be run.
+pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
     let has_nextest = workspace::find_program("cargo-nextest").is_some();
     let step = |name, about, commands, count, minutes| Step {
         name,
@@ -94,7 +94,7 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         needs: &[],
     };
     let mut steps = vec![
-        step("setup", "what the tests need is installed", vec![setup_command()], Count::Whole, 15),
+        step("setup", "what the tests need is installed", vec![setup_command(full)], Count::Whole, 15),
         step(
             "format",
             "the code is formatted",
@@ -328,9 +328,14 @@ const GUEST_RUNS: &[GuestRun] = &[
     },
 ];
 
-fn setup_command() -> CargoCommand {
+fn setup_command(full: bool) -> CargoCommand {
     // Where nobody can be asked, and nobody needs to be, what is missing is installed.
-    CargoCommand::new(if setup::is_unattended() { "xtask setup" } else { "xtask setup --check" })
+    CargoCommand::new(match (setup::is_unattended(), full) {
+        (true, true) => "xtask setup --full",
+        (true, false) => "xtask setup",
+        (false, true) => "xtask setup --check --full",
+        (false, false) => "xtask setup --check",
+    })
 }
 
 fn test_command(has_nextest: bool) -> CargoCommand {
@@ -347,7 +352,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_for_files() {
-        let steps = steps(Path::new("/r"));
+        let steps = steps(Path::new("/r"), false);
         for (index, step) in steps.iter().enumerate() {
             assert!(step.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", step.name);
             assert!(steps[index + 1..].iter().all(|other| other.name != step.name), "{}", step.name);
@@ -357,7 +362,7 @@ mod tests {
 
     #[test]
     fn commands_are_shown_as_they_are_typed() {
-        let steps = steps(Path::new("/r"));
+        let steps = steps(Path::new("/r"), false);
         let shown = |name: &str| steps.iter().find(|step| step.name == name).unwrap().commands[0].to_string();
         assert_eq!(shown("docs"), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --keep-going");
         assert_eq!(shown("conformance"), "cargo xtask conformance --json /r/conformance.json");

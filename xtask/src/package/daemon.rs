@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::chroot::Chroot;
+use super::exercise::logged;
 use crate::process::{Ended, Running, last_lines};
 
 /// How long it may take to say that it serves, and between two signs of life.
@@ -27,6 +28,8 @@ pub struct Daemon {
     portal: String,
     notified: UnixDatagram,
     stderr: PathBuf,
+    /// What the service manager takes away with it.
+    runtime: [PathBuf; 2],
 }
 
 impl Daemon {
@@ -38,6 +41,8 @@ impl Daemon {
         let unit = std::fs::read_to_string(chroot.root().join("usr/lib/systemd/system/iesp.service"))?;
         let value = |key| unit_value(&unit, key).with_context(|| format!("the unit has no {key}="));
         let (user, group, state) = (value("User")?, value("Group")?, value("StateDirectory")?);
+        let runtime = format!("/run/{}", value("RuntimeDirectory")?);
+        logged(folder, "install", chroot.command("install").args(["-d", "-o", user, "-g", group, &runtime]))?;
         let mut words = value("ExecStart")?.split_whitespace();
 
         let socket = chroot.root().join(NOTIFY);
@@ -54,6 +59,7 @@ impl Daemon {
         command.args(["--inh-caps=-all", "--"]).arg(words.next().context("an empty ExecStart=")?).args(words);
         command.args(["-i", "127.0.0.1", "-p", "0"]);
         command.env("NOTIFY_SOCKET", format!("/{NOTIFY}")).env("STATE_DIRECTORY", format!("/var/lib/{state}"));
+        command.env("RUNTIME_DIRECTORY", &runtime);
         command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         command.stdout(Stdio::piped()).stderr(std::fs::File::create(&stderr)?);
         let mut process = Running::start(&mut command)?;
@@ -71,7 +77,8 @@ impl Daemon {
             bail!("the daemon does not serve ({ended}): {}", last_lines(&stderr, 5).join(" | "));
         };
         let portal = url.trim_start_matches("iscsi://").split('/').next().unwrap_or_default().to_owned();
-        let daemon = Daemon { process, url, portal, notified, stderr };
+        let runtime = [chroot.root().join(runtime.trim_start_matches('/')), socket];
+        let daemon = Daemon { process, url, portal, notified, stderr, runtime };
         let ready = daemon.heard()?;
         ensure!(ready.contains("READY=1\n"), "instead of READY=1 it says {ready:?}");
         let start = Instant::now();
@@ -106,7 +113,9 @@ impl Daemon {
     pub fn stop(mut self) -> Result<()> {
         let ended = self.process.stop(LIMIT)?;
         ensure!(ended == Ended::Exit(0), "the daemon's end: {ended}: {}", last_lines(&self.stderr, 5).join(" | "));
-        Ok(())
+        let [folder, socket] = &self.runtime;
+        std::fs::remove_dir_all(folder).with_context(|| format!("no {}", folder.display()))?;
+        std::fs::remove_file(socket).with_context(|| format!("no {}", socket.display()))
     }
 }
 

@@ -115,8 +115,10 @@ fn check(package: &Path) -> Result<()> {
     let daemon = Daemon::start(&chroot, &folder)?;
     exercise::find(&folder, daemon.portal(), daemon.url(), 1 << 30)?;
     exercise::write(&folder, daemon.url())?;
+    let status = logged(&folder, "iesp-status", chroot.command("/usr/bin/iesp").arg("status"))?;
+    ensure!(status.contains("iqn.2026-01.local.iesp:disk"), "`iesp status` does not find the service: {status}");
     daemon.stop()?;
-    told("started as the unit does it", "ready, watchdog, login, read, write, verify, stopped");
+    told("started as the unit does it", "ready, watchdog, login, read, write, verify, status, stopped");
 
     let conffile = chroot.root().join(CONFFILE.trim_start_matches('/'));
     let own = std::fs::read_to_string(&conffile)? + "\n# a line of the administrator's\n";

@@ -25,6 +25,15 @@ pub struct Args {
     /// Do not ask before using sudo
     #[arg(short, long)]
     pub yes: bool,
+    /// What only `cargo xtask ci --full` needs, too: Wine, compilers for other systems
+    #[arg(long)]
+    pub full: bool,
+}
+
+impl Args {
+    fn parts(&self) -> Vec<Part> {
+        Part::ALL.into_iter().filter(|part| self.full || !part.is_for_full()).collect()
+    }
 }
 
 /// Installs what is missing, or only says what is.
@@ -32,14 +41,15 @@ pub struct Args {
 /// # Errors
 /// When something is missing and was not, or could not be, installed.
 pub fn run(args: &Args) -> Result<()> {
+    let parts = args.parts();
     if !args.check {
-        targets::add(&missing_of(None));
+        targets::add(&missing_of(&parts));
     }
     let needed = missing();
-    let optional = missing_of(None);
+    let optional = missing_of(&parts);
     let missing = [needed.clone(), optional].concat();
     if missing.is_empty() {
-        println!("setup: all {} requirements are met", REQUIREMENTS.len() + OPTIONAL.len());
+        told(&parts);
         return Ok(());
     }
     for requirement in &missing {
@@ -57,14 +67,31 @@ pub fn run(args: &Args) -> Result<()> {
     if !needed.is_empty() {
         install_all(args, packager, &needed)?;
     }
-    install_optional(args, packager)?;
+    install_optional(args, packager, &parts);
     for note in missing.iter().filter_map(|requirement| requirement.note) {
         println!("setup: note: {note}");
     }
-    if self::missing().is_empty() && missing_of(None).is_empty() {
-        println!("setup: all {} requirements are met", REQUIREMENTS.len() + OPTIONAL.len());
+    if self::missing().is_empty() && missing_of(&parts).is_empty() {
+        told(&parts);
     }
     Ok(())
+}
+
+/// All is there; and what was not asked for, where it is not.
+fn told(parts: &[Part]) {
+    println!("setup: all {} requirements are met", count(parts));
+    for part in Part::ALL.into_iter().filter(|part| !parts.contains(part)) {
+        let missing = missing_of(&[part]);
+        if !missing.is_empty() {
+            let missing: Vec<_> = missing.iter().map(|requirement| describe(requirement.probe)).collect();
+            println!("setup: not for {} ({}): `cargo xtask setup --full` is", part.about(), missing.join(", "));
+        }
+    }
+}
+
+/// How many requirements these parts have, with those of all runs.
+fn count(parts: &[Part]) -> usize {
+    REQUIREMENTS.len() + OPTIONAL.iter().filter(|(part, _)| parts.contains(part)).count()
 }
 
 /// Installs until nothing is missing. Once is not always enough: where a program is there in a version that the
@@ -80,7 +107,7 @@ fn install_all(args: &Args, packager: Packager, missing: &[&'static Requirement]
         let install = [privilege.prefix(), &install_command(packager), &packages].concat();
         if args.check {
             println!("setup: `cargo xtask setup` would run: {}", install.join(" "));
-            bail!("{} of {} requirements are missing", missing.len(), REQUIREMENTS.len() + OPTIONAL.len());
+            bail!("{} of {} requirements are missing", missing.len(), count(&args.parts()));
         }
         permit(privilege, args.yes, &install)?;
         install_packages(packager, privilege, &install)?;
@@ -98,9 +125,9 @@ fn install_all(args: &Args, packager: Packager, missing: &[&'static Requirement]
 }
 
 /// Installs what single parts of the runs need, each by itself: a distribution that has no such package has the others.
-fn install_optional(args: &Args, packager: Packager) -> Result<()> {
-    for part in Part::ALL {
-        let missing = missing_of(Some(part));
+fn install_optional(args: &Args, packager: Packager, parts: &[Part]) {
+    for part in parts {
+        let missing = missing_of(&[*part]);
         if missing.is_empty() {
             continue;
         }
@@ -112,17 +139,18 @@ fn install_optional(args: &Args, packager: Packager) -> Result<()> {
             println!("setup: {error:#}");
         }
     }
-    Ok(())
 }
 
 /// What is missing of what parts of the runs need: each as `what (Debian: package)`.
 pub fn missing_for(parts: &[Part]) -> Vec<String> {
-    let missing = parts.iter().flat_map(|part| missing_of(Some(*part)));
-    missing.map(|one| format!("{} (Debian: {})", describe(one.probe), one.apt.join(" "))).collect()
+    missing_of(parts)
+        .into_iter()
+        .map(|one| format!("{} (Debian: {})", describe(one.probe), one.apt.join(" ")))
+        .collect()
 }
 
-fn missing_of(part: Option<Part>) -> Vec<&'static Requirement> {
-    let wanted = OPTIONAL.iter().filter(|(of, _)| part.is_none_or(|part| *of == part));
+fn missing_of(parts: &[Part]) -> Vec<&'static Requirement> {
+    let wanted = OPTIONAL.iter().filter(|(part, _)| parts.contains(part));
     wanted.map(|(_, requirement)| requirement).filter(|requirement| !is_met(requirement.probe)).collect()
 }
 

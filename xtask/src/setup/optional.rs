@@ -35,6 +35,11 @@ impl Part {
             Part::Systems => "the type checks for other systems",
         }
     }
+
+    /// Whether it is large, and only `--full` runs need it.
+    pub fn is_for_full(self) -> bool {
+        matches!(self, Part::Windows | Part::Systems)
+    }
 }
 
 /// What each part needs. Where a distribution has no package the list is empty.
@@ -198,9 +203,20 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
     (
         Part::Packages,
         Requirement {
+            probe: Probe::Program("musl-gcc"),
+            why: "packages: the C in the static program",
+            apt: &["musl-tools"],
+            dnf: &["musl-gcc"],
+            pacman: &["musl"],
+            note: None,
+        },
+    ),
+    (
+        Part::Packages,
+        Requirement {
             probe: Probe::Std(Target::Musl),
             why: "packages: the static program",
-            apt: &["rustc-web", "cargo-web", "rust-web-src", "musl-tools"],
+            apt: &["rustc-web", "cargo-web", "rust-web-src"],
             dnf: &["rustup"],
             pacman: &["rustup"],
             note: None,

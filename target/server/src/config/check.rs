@@ -5,7 +5,8 @@ use std::path::Path;
 use super::file::{self, Unreadable};
 use crate::failure::Failure;
 
-/// Says whether a file is right: all that is wrong with it, or what it asks for.
+/// Says whether a file is right: all that is wrong with it; or what it asks for, and what is better done
+/// in another way.
 ///
 /// # Errors
 /// Everything that is wrong.
@@ -21,6 +22,9 @@ pub fn check(path: &Path) -> Result<(), Failure> {
                 count(config.disks().count(), "disk"),
                 count(config.portals.len(), "address").replace("addresss", "addresses")
             );
+            for advice in config.advice() {
+                println!("{}: warning: {advice}", path.display());
+            }
             Ok(())
         }
         Err(Unreadable::Io(message)) => Err(Failure::runtime(message)),

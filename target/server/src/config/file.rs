@@ -458,11 +458,13 @@ impl Reader<'_> {
         let engine_file = section.text("engine-file", "the name of a file");
         let text = |key| section.text(key, "text").map_or_else(String::new, |text| text.value.to_owned());
         let (contact, location) = (text("contact"), text("location"));
+        let plain_tables = section.boolean("plain-tables").is_some_and(|plain| plain.value);
         section.done();
         Some(snmp::Config {
             engine_file: engine_file.map(|file| self.folder.join(file.value)),
             contact,
             location,
+            plain_tables,
             ..snmp::Config::new(listen, community, users.unwrap_or_default())
         })
     }

@@ -236,6 +236,7 @@ fn snmp_config(cli: &Cli) -> Result<Option<snmp::Config>, Failure> {
         engine_file: options.engine_file.clone(),
         contact: options.contact.clone(),
         location: options.location.clone(),
+        plain_tables: options.plain_tables,
         ..snmp::Config::new(listen, cli.snmp_community.as_deref(), users)
     }))
 }

@@ -17,7 +17,7 @@ pub use flags::Given;
 pub use names::data_folder;
 pub use section::Section;
 
-use crate::access::Access;
+use crate::access::{Access, Credentials};
 use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::{Cli, IoEngine};
 use crate::failure::Failure;
@@ -202,6 +202,16 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What is better done in another way, each in a line.
+    pub fn advice(&self) -> Vec<String> {
+        let all = self.targets.iter().map(|target| &target.access).chain([&self.discovery]);
+        let mut advice: Vec<_> = all.flat_map(Access::credentials).filter_map(Credentials::weakness).collect();
+        // Targets may share a user.
+        advice.sort_unstable();
+        advice.dedup();
+        advice
     }
 
     /// The disks of all targets.

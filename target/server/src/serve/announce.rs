@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Config;
 use crate::luns::Lun;
 use crate::node::{Catalog, Node, Offer};
 use crate::{reach, size};
 
 /// Says what is served, and where.
-pub fn announce(node: &Node, snmp: Option<SocketAddr>, metrics: Option<SocketAddr>) {
+pub fn announce(node: &Node, config: &Config, snmp: Option<SocketAddr>, metrics: Option<SocketAddr>) {
     let catalog = node.catalog();
     println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
     for offer in &catalog.offers {
@@ -37,6 +38,9 @@ pub fn announce(node: &Node, snmp: Option<SocketAddr>, metrics: Option<SocketAdd
     let is_long = |offer: &Offer| ["iqn.", "eui.", "naa."].iter().any(|form| offer.target.name.starts_with(form));
     if !catalog.offers.iter().all(is_long) {
         println!("Windows and ESXi take longer names only: give one with -t, as in -t iqn.2026-01.home.nas:disk");
+    }
+    for advice in config.advice() {
+        println!("Warning: {advice}");
     }
     println!("Ctrl-C stops it.");
 }

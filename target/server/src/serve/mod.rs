@@ -102,7 +102,8 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         serving.serve_metrics(metrics);
         let watching = service::watchdog().map(|limit| tokio::spawn(watch::watch(doors, limit, service::alive)));
         serving.answer_questions();
-        announce::announce(&serving.node, snmp, told);
+        announce::announce(&serving.node, &serving.config, snmp, told);
+        advise(&serving.config);
         let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
         let telling = tokio::spawn(summary::tell(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
@@ -140,6 +141,13 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     tracing::info!(statistics = %node.statistics, "stopped");
     drop(pid_file);
     flushed
+}
+
+/// For those who read the log alone.
+fn advise(config: &Config) {
+    for advice in config.advice() {
+        tracing::warn!("{advice}");
+    }
 }
 
 /// Whether threads that serve connections have rings to wait for files and devices.

@@ -41,6 +41,8 @@ pub struct Config {
     pub contact: String,
     /// sysLocation.
     pub location: String,
+    /// Walks pass by iESP's own names among the tables' rows.
+    pub plain_tables: bool,
 }
 
 impl Config {
@@ -55,6 +57,7 @@ impl Config {
             engine_file: None,
             contact: String::new(),
             location: String::new(),
+            plain_tables: false,
         }
     }
 }
@@ -74,7 +77,7 @@ impl Agent {
     /// # Errors
     /// Why it cannot be had, and what to do.
     pub fn bind(config: Config) -> Result<Self, Failure> {
-        let Config { listen, community, users, engine_file, contact, location } = config;
+        let Config { listen, community, users, engine_file, contact, location, plain_tables } = config;
         let bound = StdSocket::bind(listen).and_then(|socket| {
             socket.set_nonblocking(true)?;
             Ok((socket.local_addr()?, socket))
@@ -83,6 +86,7 @@ impl Agent {
             bound.map_err(|error| Failure::not_bound("answer SNMP", listen, &error, "-S", "--snmp-listen"))?;
         let engine = if users.is_empty() { None } else { Some(start_engine(&users, engine_file)?) };
         let agent = iesp_snmp::Agent::new(iesp_snmp::Config { community: community.map(String::into_bytes), engine });
+        let agent = agent.with_plain_tables(plain_tables);
         Ok(Self { socket, address, agent, host: Host::here(contact, location) })
     }
 

@@ -37,4 +37,9 @@ pub struct SnmpOptions {
         requires = "snmp_port"
     )]
     pub location: String,
+
+    /// Walks pass by iESP's own names, which stand among the rows of MIBs' tables and are none: for programs that read
+    /// tables by GETBULK. GET answers them all the same.
+    #[arg(id = "snmp_plain_tables", long = "snmp-plain-tables", requires = "snmp_port")]
+    pub plain_tables: bool,
 }

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use crate::support::process::{command, folder};
-use crate::{PORTAL, target, write};
+use crate::{LOG, PORTAL, Served, target, write};
 
 fn check(text: &str) -> (Output, String) {
     let folder = folder();
@@ -19,6 +19,26 @@ fn a_right_file() {
     assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(told.contains("1 target, 2 disks, 1 address"), "{told}");
+}
+
+/// RFC 7143 9.2.1: 96 bits at least. Whoever has such secrets in use goes on, and is told.
+#[test]
+fn a_secret_that_is_too_short() {
+    let chap = |secret: &str| format!("[[target.chap]]\nuser = \"anna\"\nsecret = \"{secret}\"\n");
+    let text = |secret: &str| format!("{PORTAL}{LOG}{}{}", target("disk", "1M"), chap(secret));
+    let weak = "warning: the CHAP secret of \"anna\" has 11 bytes";
+    for (secret, is_weak) in [("eleven-byte", true), ("twelve-bytes", false)] {
+        let (output, said) = check(&text(secret));
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("1 target") && told.contains(weak) == is_weak, "{told}");
+    }
+    let served = Served::by(&text("eleven-byte"));
+    assert!(served.iesp.screen.contains("Warning: the CHAP secret of \"anna\" has 11 bytes"), "{}", served.iesp.screen);
+    served.reload(&text("twelve-bytes"));
+    assert_eq!(served.iesp.errors().matches("CHAP secret").count(), 1, "{}", served.iesp.errors());
+    served.reload(&text("another"));
+    assert!(served.iesp.errors().contains("the CHAP secret of \"anna\" has 7 bytes"), "{}", served.iesp.errors());
 }
 
 #[test]

@@ -5,7 +5,9 @@ mod support;
 
 mod check;
 mod flags;
+mod journal;
 mod logs;
+mod monitors;
 mod reload;
 mod running;
 mod targets;

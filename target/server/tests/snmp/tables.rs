@@ -213,9 +213,14 @@ fn snmptable_prints_them_in_every_version() {
     let mut client = Client::login(server.address());
     client.put_immediate(&cdb::write(0, 8), &[1; 4096]).good();
     client.get(&cdb::read(0, 1), 512).good();
+    let plain = Iesp::start(&["-b", "ram", "-d", "8M", "-S", "0", "--snmp-plain-tables"]);
+    let rows = table(folder.path(), &plain, &["-v2c", "-cpublic"], "disk");
+    assert_eq!(rows, [["1", "memory", "0", "0"]], "by GETBULK");
+    assert_eq!(get(agent(&plain), "-v2c", &[".1.3.6.1.4.1.2021.13.15.1.1.2"])[0].1, "memory", "iESP's place");
     let three = ["-v3", "-uanna", "-lauthPriv", "-aSHA-256", "-Alongenough", "-xAES", "-Xlongenough"];
     for who in [&["-v1", "-cpublic"][..], &["-v2c", "-cpublic"], &three] {
-        // By GETBULK it stops at the first name that is no row's: iESP's objects stand among the rows of this table.
+        // By GETBULK it stops at the first name that is no row's: iESP's objects stand among the rows of this table, unless
+        // they are asked not to.
         let rows = table(folder.path(), &server, &[who, &["-CB"]].concat(), "disk");
         assert_eq!(rows, [["1", "memory", "512", "4096"], ["2", "memory", "0", "0"]], "{who:?}");
         let rows = table(folder.path(), &server, who, "space");

@@ -122,6 +122,13 @@ pub struct Object {
     pub source: Source,
 }
 
+impl Object {
+    /// Whether it is one of iESP's own, whose value is where the object is.
+    pub const fn is_bare(&self) -> bool {
+        matches!(self.instances, Instances::One([]))
+    }
+}
+
 /// Objects whose names differ in the last number.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Group {

@@ -30,6 +30,7 @@ struct Opened {
     /// Portals that take the place of others at the same port: they can only listen when those do no more.
     later: Vec<PortalConfig>,
     agent: Option<Agent>,
+    metrics: Option<metrics::Server>,
     log: logging::Opened,
     luns: Vec<(String, Arc<Lun>)>,
 }
@@ -88,14 +89,16 @@ impl Service {
             (old, Some(new)) if old.as_ref() != Some(new) => Some(Agent::bind(new.clone())?),
             _ => None,
         };
+        let metrics = plan.fresh.metrics.filter(|wanted| self.config.metrics != Some(*wanted));
+        let metrics = metrics.map(metrics::Server::bind).transpose()?;
         let log = logging::open(&plan.fresh.log)?;
         // Last: it may make images.
         let luns = disks::open(&self.node, plan.wanted(Change::Added)).await?;
-        Ok(Opened { listeners, later, agent, log, luns })
+        Ok(Opened { listeners, later, agent, metrics, log, luns })
     }
 
     async fn apply(&mut self, plan: Plan, opened: Opened) {
-        let Opened { listeners, later, agent, log, mut luns } = opened;
+        let Opened { listeners, later, agent, metrics, log, mut luns } = opened;
         logging::change(log);
         for what in plan.at_next_start(&self.config) {
             tracing::warn!(what, "this changes at the next start");
@@ -144,7 +147,8 @@ impl Service {
         disks::resize(&self.node, &fresh);
         self.dismiss();
         self.change_agent(&fresh, agent);
-        self.change_metrics(&fresh);
+        self.change_metrics(&fresh, metrics);
+        super::advise(&fresh);
         let (targets, disks, portals) = (fresh.targets.len(), fresh.disks().count(), fresh.portals.len());
         tracing::info!(targets, disks, portals, changes = plan.describe(), "the configuration was read again");
         self.config = fresh;
@@ -231,15 +235,10 @@ impl Service {
         }
     }
 
-    /// Metrics are asked for again and again: that they move needs no other care.
-    fn change_metrics(&mut self, fresh: &Config) {
+    fn change_metrics(&mut self, fresh: &Config, server: Option<metrics::Server>) {
         if fresh.metrics == self.config.metrics {
             return;
         }
-        let server = match fresh.metrics.map(metrics::Server::bind).transpose() {
-            Ok(server) => server,
-            Err(failure) => return tracing::error!(%failure, "metrics stay where they are"),
-        };
         if let Some(task) = self.metrics.take() {
             task.abort();
         }
