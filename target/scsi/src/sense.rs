@@ -70,6 +70,8 @@ senses! {
     WRITE_ERROR = MediumError, 0x0c, 0x00;
     UNRECOVERED_READ_ERROR = MediumError, 0x11, 0x00;
     INTERNAL_TARGET_FAILURE = HardwareError, 0x44, 0x00;
+    /// The transport announces data that are no whole number of blocks.
+    INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = IllegalRequest, 0x0e, 0x03;
     PARAMETER_LIST_LENGTH_ERROR = IllegalRequest, 0x1a, 0x00;
     INVALID_COMMAND_OPERATION_CODE = IllegalRequest, 0x20, 0x00;
     LBA_OUT_OF_RANGE = IllegalRequest, 0x21, 0x00;

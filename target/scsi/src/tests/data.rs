@@ -92,16 +92,31 @@ fn a_transfer_above_the_maximum_is_refused() {
 }
 
 #[test]
-fn short_data_out_writes_whole_blocks_only() {
+fn short_data_out_writes_the_blocks_that_come() {
     let mut disk = Disk::plain();
     for cdb in [ten(0x2a, 0, 0, 4), ten(0x2e, 2, 0, 4)] {
         disk.bytes.fill(0);
-        let answer = disk.run(&cdb, &[0x77; 1000]);
+        let answer = disk.run(&cdb, &[0x77; 1024]);
         assert_eq!(answer.data_out_len, 2048);
         answer.good();
-        assert_eq!(disk.blocks(0, 1), [0x77; 512]);
-        assert_eq!(disk.blocks(1, 3), [0; 1536]);
-        disk.run(&cdb, &[0x77; 200]).good();
+        assert_eq!(disk.blocks(0, 2), [0x77; 1024]);
+        assert_eq!(disk.blocks(2, 2), [0; 1024]);
+        disk.run(&cdb, &[]).good();
+    }
+}
+
+/// GOOD for a part of a block would be a lie, or a torn block: nothing is written, and the residual is told all the same.
+#[test]
+fn data_out_that_ends_within_a_block_is_refused() {
+    let mut disk = Disk::plain();
+    for cdb in [ten(0x2a, 0, 0, 4), ten(0x2e, 2, 0, 4)] {
+        for len in [1, 200, 513, 1000, 2047] {
+            let answer = disk.run(&cdb, &[0x77; 2048][..len]);
+            assert_eq!((answer.code(), answer.data_out_len), ((5, 0x0e, 3), 2048), "{len}");
+            assert!(disk.steps.is_empty(), "{len}");
+        }
+        // More than the CDB asks for is no part of it.
+        disk.run(&cdb, &[0x77; 2050]).good();
     }
 }
 

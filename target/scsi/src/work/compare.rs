@@ -1,6 +1,6 @@
 //! What compares: VERIFY, WRITE AND VERIFY and COMPARE AND WRITE (SBC-3 5.26 ff., 5.36 ff., 5.2).
 
-use super::transfer::whole_blocks;
+use super::transfer::{ends_within_a_block, whole_blocks};
 use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, refuse_write};
 use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Streaming, Transfer};
@@ -181,7 +181,7 @@ impl Plan {
         Ok(Self { work, hold: Hold::shared(lba, u64::from(blocks)), data_out, data_in: 0 })
     }
 
-    pub(super) fn write_and_verify(unit: &Unit, cdb: &[u8; 16]) -> Result<Self, Sense> {
+    pub(super) fn write_and_verify(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         let check = match cdb[1] >> 1 & 0b11 {
             0b00 => ByteCheck::None,
             0b01 => ByteCheck::Each,
@@ -193,6 +193,9 @@ impl Plan {
             return Ok(Self::nothing());
         }
         let data_out = blocks * unit.capabilities.block_size;
+        if ends_within_a_block(unit, transfer, data_out) {
+            return Ok(Self::refused_with_residual(unit, data_out));
+        }
         let work = Work::Verify(Verify { sweep: Sweep::new(lba, blocks), check, write_first: true });
         // Alone: another write in between would make it fail.
         Ok(Self { work, hold: Hold::exclusive(lba, u64::from(blocks)), data_out, data_in: 0 })

@@ -137,14 +137,14 @@ impl Plan {
     pub(crate) fn of(unit: &Unit, row: &Row, luns: &[u16], cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         match row.command {
             Command::Read => Self::read(unit, cdb, transfer),
-            Command::Write => Self::write(unit, cdb),
+            Command::Write => Self::write(unit, cdb, transfer),
             _ => Self::other(unit, row, luns, cdb, transfer),
         }
     }
 
     fn other(unit: &Unit, row: &Row, luns: &[u16], cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         match row.command {
-            Command::WriteAndVerify => Self::write_and_verify(unit, cdb),
+            Command::WriteAndVerify => Self::write_and_verify(unit, cdb, transfer),
             Command::Verify => Self::verify(unit, cdb, transfer),
             Command::CompareAndWrite => Self::compare_and_write(unit, cdb, transfer),
             Command::WriteSame => Self::write_same(unit, cdb, transfer),

@@ -90,6 +90,13 @@ impl Prefetch {
     }
 }
 
+/// Fewer data are announced than the CDB asks for, and the last block is not whole. (Where whole blocks are missing, those
+/// that come are written.)
+#[inline]
+pub(super) fn ends_within_a_block(unit: &Unit, transfer: Transfer, data_out: u32) -> bool {
+    transfer.data_out < data_out && !transfer.data_out.is_multiple_of(unit.capabilities.block_size)
+}
+
 impl Plan {
     #[inline]
     pub(super) fn read(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
@@ -107,14 +114,25 @@ impl Plan {
     }
 
     #[inline]
-    pub(super) fn write(unit: &Unit, cdb: &[u8; 16]) -> Result<Self, Sense> {
+    pub(super) fn write(unit: &Unit, cdb: &[u8; 16], transfer: Transfer) -> Result<Self, Sense> {
         let (lba, blocks, fua) = transfer_fields(unit, cdb)?;
         if blocks == 0 {
             return Ok(Self::nothing());
         }
-        let work = Work::Write(Write { lba, blocks, fua });
         let data_out = blocks * unit.capabilities.block_size;
+        if ends_within_a_block(unit, transfer, data_out) {
+            return Ok(Self::refused_with_residual(unit, data_out));
+        }
+        let work = Work::Write(Write { lba, blocks, fua });
         Ok(Self { work, hold: Hold::shared(lba, u64::from(blocks)), data_out, data_in: 0 })
+    }
+
+    /// Nothing of a write whose data end within a block is written, and the initiator is told so; the residual still says
+    /// how much it announced too little.
+    #[cold]
+    pub(super) fn refused_with_residual(unit: &Unit, data_out: u32) -> Self {
+        let completion = unit.check_condition(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
+        Self { work: Work::Ended(completion), hold: Hold::NONE, data_out, data_in: 0 }
     }
 
     pub(super) fn prefetch(unit: &Unit, cdb: &[u8; 16]) -> Result<Self, Sense> {

@@ -94,6 +94,7 @@ const fn meaning(asc: u8, ascq: u8) -> Option<&'static str> {
         (0x0c, 0x00) => "WRITE ERROR",
         (0x0c, 0x0c) => "WRITE ERROR - UNEXPECTED UNSOLICITED DATA",
         (0x0c, 0x0d) => "WRITE ERROR - NOT ENOUGH UNSOLICITED DATA",
+        (0x0e, 0x03) => "INVALID FIELD IN COMMAND INFORMATION UNIT",
         (0x11, 0x00) => "UNRECOVERED READ ERROR",
         (0x11, 0x13) => "READ ERROR - FAILED RETRANSMISSION REQUEST",
         (0x1a, 0x00) => "PARAMETER LIST LENGTH ERROR",

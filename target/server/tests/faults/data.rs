@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Barrier;
 
-use iesp_iscsi::pdu::ScsiCommand;
+use iesp_iscsi::pdu::{Residual, ScsiCommand};
 
 use crate::support::client::KEYS;
 use crate::support::process::{folder, image};
@@ -209,4 +209,19 @@ fn a_write_with_fewer_data_than_its_length_says() {
     let found = client.get(&cdb::read(0, 16), 8192).good();
     assert!(found[..512].iter().all(|byte| *byte == found[0]), "{:?}", &found[..512]);
     assert!(found[512..].iter().all(|byte| *byte == 0x55));
+}
+
+/// A write whose initiator has a part of a block: it is told that nothing was written, and how much was missing.
+#[test]
+fn a_write_that_ends_within_a_block() {
+    let mut server = Iesp::ram("1M");
+    let mut client = Client::login(server.address());
+    client.put(&cdb::write(0, 16), &[0x55; 8192]).good();
+    for len in [200, 712] {
+        let write = ScsiCommand { expected_len: len as u32, ..client.initiator.write(&cdb::write(0, 16), 0) };
+        let refused = client.command(write, &vec![0x66; len]);
+        assert_eq!((refused.code(), refused.residual), ((5, 0x0e, 3), Residual::Overflow(8192 - len as u32)));
+        assert_eq!(client.get(&cdb::read(0, 16), 8192).good(), [0x55; 8192]);
+    }
+    server.assert_well();
 }
