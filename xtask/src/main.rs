@@ -9,6 +9,7 @@ mod clients;
 mod conformance;
 mod cross;
 mod disk;
+mod firmware;
 mod hil;
 mod nbd;
 mod no_std;
@@ -59,6 +60,9 @@ enum Task {
     /// Build what people install, and check it
     #[command(subcommand)]
     Package(package::Task),
+    /// Build, measure, write and run the program of a board
+    #[command(subcommand)]
+    Firmware(firmware::Task),
     /// Run everything that has to hold, and give a verdict
     Ci(ci::Args),
 }
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Task::Hil(args) => hil::run(&args).map(|()| true),
         Task::Check(args) => check::run(&args).map(|()| true),
         Task::Package(task) => package::run(task).map(|()| true),
+        Task::Firmware(task) => firmware::run(&task).map(|()| true),
         Task::Ci(args) => ci::run(&args),
     };
     match result {

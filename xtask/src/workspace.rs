@@ -39,6 +39,20 @@ pub fn cargo() -> Command {
     command
 }
 
+/// A folder of this project in the user's cache folder.
+///
+/// # Errors
+/// When the user has no home, or the folder cannot be made.
+pub fn cache_folder(part: &str) -> Result<PathBuf> {
+    let base = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
+    };
+    let folder = base.join("iesp").join(part);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Builds one binary of a package and answers with its path.
 ///
 /// # Errors
@@ -58,8 +72,8 @@ pub fn build_binary(package: &str, binary: &str, release: bool) -> Result<PathBu
     executable_in(&messages, binary).with_context(|| format!("cargo built no binary {binary} in package {package}"))
 }
 
-/// Looks for the binary's path among cargo's messages, one JSON object a line.
-fn executable_in(messages: &str, binary: &str) -> Option<PathBuf> {
+/// Looks for a binary's path among cargo's messages, one JSON object a line.
+pub fn executable_in(messages: &str, binary: &str) -> Option<PathBuf> {
     messages.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
         let named = message["target"]["name"].as_str() == Some(binary);
         let path = message["executable"].as_str()?;

@@ -1,15 +1,17 @@
 //! The board program: from power on to serving, for ever.
 
-use core::future::pending;
+use core::future::{pending, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 
-use embassy_futures::join::{join_array, join3};
+use embassy_futures::join::join_array;
 use embassy_net::Stack;
 use embassy_time::{Duration, Timer};
 
 use crate::board::{Board, Led, Panel, Watchdog};
 use crate::card::Facts;
 use crate::config::{Config, FILE, FILE_MAX};
-use crate::memory::Memory;
+use crate::memory::{ConnectionMemory, Memory};
 use crate::net;
 use crate::store::Store;
 use crate::target::{Disk, Target};
@@ -61,6 +63,20 @@ pub struct Parts<B: Board, W> {
     pub reset_reason: &'static str,
 }
 
+/// Waits for a part of the start, whose code is kept apart: on the stack of a small board there is room for what runs, and
+/// not for all that could run.
+macro_rules! apart {
+    ($future:expr) => {{
+        let mut future = pin!($future);
+        poll_fn(|context| poll_apart(future.as_mut(), context)).await
+    }};
+}
+
+#[inline(never)]
+fn poll_apart<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(context)
+}
+
 /// Runs the board. The network stack's runner is the board's to run.
 pub async fn run<
     B: Board,
@@ -85,9 +101,9 @@ pub async fn run<
 
     let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
     stage(&mut panel, Stage::Card);
-    let facts = start_card(&mut store, &mut panel, &mut watchdog).await;
+    let facts = apart!(start_card(&mut store, &mut panel, &mut watchdog));
     stage(&mut panel, Stage::Configuration);
-    let config = read_config(&mut store, &mut panel, config).await;
+    let config = apart!(read_config(&mut store, &mut panel, config));
     let hostname = net::Hostname::new(prefix, mac);
     net::configure(stack, &config, &hostname);
 
@@ -108,7 +124,7 @@ pub async fn run<
     target.set_portal(config.portal());
     for (number, name) in config.disks().enumerate() {
         loop {
-            match add_disk(&mut target, name, number, &facts, config.read_only, WORK).await {
+            match apart!(add_disk(&mut target, name, number, &facts, config.read_only, WORK)) {
                 Ok(()) => break,
                 Err(error) => {
                     target.with_panel(|panel| {
@@ -126,13 +142,27 @@ pub async fn run<
     let target = &target;
 
     target.with_panel(|panel| stage(panel, Stage::Network));
-    let mut seat = 0;
-    let connections = memory.connections.each_mut().map(|connection| {
-        let this = seat;
-        seat += 1;
-        net::serve_port(target, this, stack, PORT, connection)
-    });
-    let ready = async {
+    apart!(serve(target, stack, &mut memory.connections, &hostname, &mut watchdog))
+}
+
+/// Serves, for ever. What it holds takes the room that the start no longer needs.
+async fn serve<
+    B: Board,
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+>(
+    target: &Target<'_, B, CONNECTIONS>,
+    stack: Stack<'_>,
+    memory: &mut [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
+    hostname: &net::Hostname,
+    watchdog: &mut impl Watchdog,
+) -> ! {
+    let mut connections = pin!(connections(target, stack, memory));
+    let mut ready = pin!(async {
         stack.wait_config_up().await;
         target.with_panel(|panel| {
             stage(panel, Stage::Serving);
@@ -144,15 +174,45 @@ pub async fn run<
             }
         });
         pending::<()>().await;
-    };
-    let housekeeping = async {
+    });
+    let mut housekeeping = pin!(async {
         loop {
             watchdog.feed();
             Timer::after_millis(500).await;
         }
-    };
-    join3(join_array(connections), ready, housekeeping).await;
-    pending().await
+    });
+    // As `join` does it, without moving anything: a small board's stack has no room for two of these.
+    poll_fn(|context| {
+        let _ = connections.as_mut().poll(context);
+        let _ = ready.as_mut().poll(context);
+        let _: Poll<()> = housekeeping.as_mut().poll(context);
+        Poll::Pending
+    })
+    .await
+}
+
+/// All connections. A function of its own, never part of its caller: what it has on the stack while they are made is gone
+/// when they run.
+#[inline(never)]
+fn connections<
+    B: Board,
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+>(
+    target: &Target<'_, B, CONNECTIONS>,
+    stack: Stack<'_>,
+    memory: &mut [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
+) -> impl Future {
+    let mut seat = 0;
+    join_array(memory.each_mut().map(|connection| {
+        let this = seat;
+        seat += 1;
+        net::serve_port(target, this, stack, PORT, connection)
+    }))
 }
 
 fn stage(panel: &mut impl Panel, stage: Stage) {

@@ -1,5 +1,6 @@
 //! A running guest.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::{Accelerator, Console, Ended, LaunchError, Machine, Qmp, Verdict, Waited};
+use crate::{Accelerator, Console, Ended, LaunchError, Qmp, QmpError, Verdict, Waited};
 
 /// How long QEMU may take until it has opened its channels.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -29,7 +31,14 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn start(machine: &Machine, logs: &Path) -> Result<Self, LaunchError> {
+    /// Starts QEMU with the arguments that `line` makes for the sockets of the machine protocol and of the second serial
+    /// line.
+    pub(crate) fn start(
+        program: &Path,
+        accelerator: Accelerator,
+        line: impl FnOnce(&Path, &Path) -> Vec<OsString>,
+        logs: &Path,
+    ) -> Result<Self, LaunchError> {
         // A socket's name has room for 107 bytes: the logs' folder may be deeper than that.
         let sockets = TempDir::with_prefix("qemu-").map_err(LaunchError::io("cannot make a folder for sockets"))?;
         let (qmp_path, report_path) = (sockets.path().join("qmp"), sockets.path().join("report"));
@@ -37,11 +46,11 @@ impl Guest {
         let stderr = logs.join("qemu.log");
         let errors = File::create(&stderr).map_err(LaunchError::io(format!("cannot write {}", stderr.display())))?;
 
-        let mut command = Command::new(&machine.program);
-        command.args(machine.command_line(&qmp_path, &report_path));
+        let mut command = Command::new(program);
+        command.args(line(&qmp_path, &report_path));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut process = Process::start(&mut command)
-            .map_err(|source| LaunchError::Program { program: machine.program.clone(), source })?;
+            .map_err(|source| LaunchError::Program { program: program.to_owned(), source })?;
 
         let pipes = (process.take_stdout(), process.take_stdin());
         let (Some(output), Some(input)) = pipes else {
@@ -55,7 +64,7 @@ impl Guest {
         let report = Console::collect(stream, Some(writer), &logs.join("report.log"))?;
         let stream = accept(&qmp_listener, "machine protocol", &mut process, &stderr, deadline)?;
         let qmp = Qmp::handshake(stream)?;
-        Ok(Guest { process, console, report, qmp, accelerator: machine.accelerator, stderr, _sockets: sockets })
+        Ok(Guest { process, console, report, qmp, accelerator, stderr, _sockets: sockets })
     }
 
     /// The first serial line: firmware, loader, kernel.
@@ -73,6 +82,25 @@ impl Guest {
     /// The machine protocol.
     pub fn qmp(&mut self) -> &mut Qmp {
         &mut self.qmp
+    }
+
+    /// The port of the host's loopback address at which this TCP port of the guest is reached; `None` when it is not.
+    ///
+    /// # Errors
+    /// When QEMU does not tell.
+    pub fn forwarded_port(&mut self, guest: u16) -> Result<Option<u16>, QmpError> {
+        let arguments = json!({ "command-line": "info usernet" });
+        let table = self.qmp.command("human-monitor-command", &arguments)?;
+        Ok(forwarded_in(table.as_str().unwrap_or_default(), guest))
+    }
+
+    /// Writes a part of the guest's memory, by its physical address, to a file.
+    ///
+    /// # Errors
+    /// When QEMU cannot.
+    pub fn save_memory(&mut self, address: u64, length: u64, file: &Path) -> Result<(), QmpError> {
+        let arguments = json!({ "val": address, "size": length, "filename": file.display().to_string() });
+        self.qmp.command("pmemsave", &arguments).map(drop)
     }
 
     /// What executes its instructions.
@@ -119,6 +147,16 @@ impl Guest {
     }
 }
 
+/// Looks in the table of `info usernet` for a forwarded port: protocol, descriptor, address and port of the host, then of
+/// the guest.
+fn forwarded_in(table: &str, guest: u16) -> Option<u16> {
+    table.lines().filter(|line| line.contains("TCP[HOST_FORWARD]")).find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let port = |index: usize| words.get(index)?.parse::<u16>().ok();
+        (port(5) == Some(guest)).then(|| port(3))?
+    })
+}
+
 fn listen(path: &Path) -> Result<UnixListener, LaunchError> {
     let what = || format!("cannot make the socket {}", path.display());
     let listener = UnixListener::bind(path).map_err(LaunchError::io(what()))?;
@@ -157,4 +195,19 @@ fn accept(
 fn said(stderr: &Path) -> String {
     let text = std::fs::read(stderr).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_ports_are_found() {
+        let table = "Hub -1 (#net095):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
+            TCP[HOST_FORWARD]  12       127.0.0.1 36131       10.0.2.15  3260     0     0\r\n  \
+            UDP[HOST_FORWARD]  13       127.0.0.1 36132       10.0.2.15   161     0     0\r\n";
+        assert_eq!(forwarded_in(table, 3260), Some(36131));
+        assert_eq!(forwarded_in(table, 161), None);
+        assert_eq!(forwarded_in("", 3260), None);
+    }
 }

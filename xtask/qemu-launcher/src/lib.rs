@@ -1,6 +1,7 @@
 //! Starts and stops QEMU for tests: a guest's consoles, its machine protocol, its verdict, and an end in every case.
 //!
-//! - [`Machine`] is what to start. [`Machine::start`] answers with a running [`Guest`].
+//! - [`Machine`] is what to start, or a [`Board`] of another kind of processor. [`Machine::start`] and [`Board::start`] answer
+//!   with a running [`Guest`].
 //! - A [`Console`] collects what comes over a serial line, into a log file and for those who wait for a line.
 //! - [`Qmp`] speaks QEMU's machine protocol: JSON lines over a Unix socket.
 //! - [`Guest::conclude`] waits for the end and gives a [`Verdict`]: a pass is an exit status of 0 *and* the line that the
@@ -11,6 +12,7 @@
 #![cfg(unix)]
 
 mod accelerator;
+mod board;
 mod console;
 mod error;
 mod guest;
@@ -20,6 +22,7 @@ mod qmp;
 mod verdict;
 
 pub use accelerator::Accelerator;
+pub use board::Board;
 pub use console::{Console, Lines, Waited};
 pub use error::LaunchError;
 pub use guest::Guest;

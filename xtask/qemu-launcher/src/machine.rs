@@ -142,7 +142,7 @@ impl Machine {
     /// # Errors
     /// When QEMU is not there, refuses its arguments, or does not open its channels within 20 seconds.
     pub fn start(&self, logs: &Path) -> Result<Guest, LaunchError> {
-        Guest::start(self, logs)
+        Guest::start(&self.program, self.accelerator, |qmp, report| self.command_line(qmp, report), logs)
     }
 
     /// QEMU's arguments, with the sockets of the machine protocol and of the second serial line.

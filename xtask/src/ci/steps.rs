@@ -201,6 +201,21 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         needs,
         ..step(name, about, vec![CargoCommand::new(command)], Count::Whole, 20)
     }));
+    let board = |name, about, board: &str, how: &str, minutes| {
+        let json = format!("{name}.json");
+        let command = CargoCommand::new(&format!("xtask firmware run {board} --check {how}"));
+        let command = command.file("--json", &reports.join(&json));
+        Step {
+            needs: &[Part::Boards],
+            only_full: how.is_empty(),
+            ..step(name, about, vec![command], Count::Whole, minutes)
+        }
+    };
+    let (small, large) = ("qemu-lm3s6965", "qemu-imx6ul");
+    steps.push(board("board-small", "a board with 64 KB of RAM, in QEMU", small, "--quick", 15));
+    steps.push(board("board-large", "the Teensy's Ethernet and SD blocks, in QEMU", large, "--quick", 15));
+    steps.push(board("board-small-all", "the same with all tests", small, "", 40));
+    steps.push(board("board-large-all", "the same with all tests", large, "", 40));
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
         needs: run.needs,

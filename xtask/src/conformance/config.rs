@@ -36,6 +36,9 @@ pub struct ToolConfig {
     pub families: Vec<String>,
     /// How long one test may take.
     pub timeout_seconds: u64,
+    /// Tests that `--quick` leaves out: they move tens of megabytes each.
+    #[serde(default)]
+    pub slow: Vec<Glob>,
 }
 
 /// A disk and the way to it.
@@ -48,6 +51,9 @@ pub struct Disk {
     pub about: String,
     /// Its size in MiB.
     pub size_mib: u64,
+    /// It takes one session at a time: the tool gets one path to it instead of two.
+    #[serde(default)]
+    pub one_session: bool,
     /// Arguments for `iesp`.
     #[serde(default)]
     pub iesp: Vec<String>,
@@ -157,6 +163,18 @@ impl TryFrom<String> for Glob {
 }
 
 impl Config {
+    /// The disk of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn disk(&self, name: &str) -> Result<&Disk> {
+        let known = || self.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(", ");
+        self.disks
+            .iter()
+            .find(|disk| disk.name == name)
+            .with_context(|| format!("no disk {name}; there are {}", known()))
+    }
+
     /// Reads and checks the file.
     ///
     /// # Errors

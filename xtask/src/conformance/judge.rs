@@ -41,16 +41,16 @@ pub fn judge(test: &str, disk: &str, outcome: &Outcome, rules: Option<&[Skip]>) 
         }
         let stale = rules.unwrap_or_default().iter().find(|rule| rule.covers(test, disk));
         return match stale {
-            Some(rule) => bad(format!("it passes, though ci/conformance.toml says skipped ({})", cause(rule))),
+            Some(rule) => bad(format!("it passes, though the list of skips has it ({})", cause(rule))),
             None => Verdict::Good,
         };
     };
     let Some(rules) = rules else { return Verdict::AcceptedSkip { because: outcome.detail() } };
     let Some(rule) = rules.iter().find(|rule| rule.covers(test, disk)) else {
-        return bad(format!("a skip that ci/conformance.toml does not accept: {}", outcome.detail()));
+        return bad(format!("a skip that the list of skips does not accept: {}", outcome.detail()));
     };
     match reasons.iter().find(|reason| !Glob::any(&rule.reasons, reason)) {
-        Some(reason) => bad(format!("skipped for another reason than ci/conformance.toml has: {reason}")),
+        Some(reason) => bad(format!("skipped for another reason than the list of skips has: {reason}")),
         None => Verdict::AcceptedSkip { because: cause(rule) },
     }
 }

@@ -32,6 +32,9 @@ pub struct Args {
     /// Run only tests whose name matches, such as 'SCSI.Read1?.*' (without * or ?: contains); may be repeated
     #[arg(long, value_name = "PATTERN")]
     filter: Vec<String>,
+    /// Leave out the tests that the file of rules calls slow
+    #[arg(long)]
+    quick: bool,
     /// Run only on this disk of ci/conformance.toml; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "against")]
     disk: Vec<String>,
@@ -44,6 +47,12 @@ pub struct Args {
     /// one test leaves behind stays for the next, so the tests run one after the other. May be repeated.
     #[arg(long, value_name = "URL")]
     against: Vec<String>,
+    /// Hold the target of --against to the skips of this file instead of only telling them
+    #[arg(long, value_name = "FILE", requires = "name")]
+    rules: Option<PathBuf>,
+    /// Which disk of --rules the target is
+    #[arg(long, value_name = "NAME", requires = "rules", requires = "against")]
+    name: Option<String>,
     /// The test-tool: another build of libiscsi's iscsi-test-cu, such as the development version's
     #[arg(long, value_name = "PATH")]
     tool: Option<PathBuf>,
@@ -81,10 +90,14 @@ pub struct Args {
 /// # Errors
 /// When the run cannot be made, or when something in it is not as it should be.
 pub fn run(args: &Args) -> Result<()> {
-    let config = Config::read(&workspace::root().join("ci/conformance.toml"))?;
+    let file = args.rules.clone().unwrap_or_else(|| workspace::root().join("ci/conformance.toml"));
+    let config = Config::read(&file)?;
     let tool = TestTool::find(args.tool.as_deref())?;
     let all_tests = tool.tests(&config.tool.families)?;
-    let tests = select(&all_tests, &args.filter)?;
+    let mut tests = select(&all_tests, &args.filter)?;
+    if args.quick {
+        tests.retain(|test| !Glob::any(&config.tool.slow, test));
+    }
     if args.list {
         tests.iter().for_each(|test| println!("{test}"));
         return Ok(());
@@ -97,7 +110,10 @@ pub fn run(args: &Args) -> Result<()> {
         (None, true) => workspace::build_binary("iesp", "iesp", args.release)?,
         (None, false) => PathBuf::new(),
     };
-    let names: Vec<String> = (1..=args.against.len()).map(|number| format!("against-{number}")).collect();
+    let names: Vec<String> = match &args.name {
+        Some(name) => vec![name.clone(); args.against.len()],
+        None => (1..=args.against.len()).map(|number| format!("against-{number}")).collect(),
+    };
     let places = places(&config, args, &iesp, &names)?;
     let jobs = jobs(&tests, &places);
     let needs_preload = |job: &Job<'_>| !run::effects(job.test, &places[job.place], &config.repairs).is_empty();
@@ -120,14 +136,14 @@ pub fn run(args: &Args) -> Result<()> {
         places.len(),
         tool.program.display()
     );
-    let rules = args.against.is_empty().then_some(config.skips.as_slice());
+    let rules = (args.against.is_empty() || args.rules.is_some()).then_some(config.skips.as_slice());
     let (results, took) = timed(|| {
         execute(&runner, parallel, |job, outcome| judge::judge(job.test, places[job.place].name(), outcome, rules))
     });
 
     let mut report = assemble(&tool, &places, &tests, &jobs, results, took);
-    let is_usual = args.against.is_empty() && args.tool.is_none() && args.backend.is_none();
-    let is_whole_run = args.filter.is_empty() && args.disk.is_empty() && is_usual;
+    let selects = !args.filter.is_empty() || args.quick || !args.disk.is_empty();
+    let is_whole_run = !selects && args.against.is_empty() && args.tool.is_none() && args.backend.is_none();
     if is_whole_run {
         judge_whole(&config, &all_tests, &mut report);
     }
@@ -165,8 +181,12 @@ fn fresh_folder(dir: &Path, is_users: bool) -> Result<()> {
 
 fn places<'a>(config: &'a Config, args: &'a Args, iesp: &'a Path, names: &'a [String]) -> Result<Vec<Place<'a>>> {
     if !args.against.is_empty() {
+        let disk = match &args.name {
+            Some(name) => Some(config.disk(name)?),
+            None => None,
+        };
         let urls = args.against.iter().zip(names);
-        return Ok(urls.map(|(url, name)| Place::Existing { name, url }).collect());
+        return Ok(urls.map(|(url, name)| Place::Existing { name, url, disk }).collect());
     }
     if let Some(unknown) = args.disk.iter().find(|name| config.disks.iter().all(|disk| disk.name != **name)) {
         let known: Vec<&str> = config.disks.iter().map(|disk| disk.name.as_str()).collect();
@@ -181,7 +201,7 @@ fn jobs<'a>(tests: &'a [String], places: &[Place<'_>]) -> Vec<Job<'a>> {
     for (place, at) in places.iter().enumerate() {
         let runs_here = |test: &str| match at {
             Place::Fresh { disk, .. } => judge::left_out(test, disk).is_none(),
-            Place::Existing { .. } => true,
+            Place::Existing { disk, .. } => disk.is_none_or(|disk| judge::left_out(test, disk).is_none()),
         };
         jobs.extend(tests.iter().filter(|test| runs_here(test)).map(|test| Job { test, place }));
     }
@@ -259,7 +279,10 @@ fn empty_disk(place: &Place<'_>, tests: &[String]) -> DiskReport {
             let why = |test: &String| Some((test.clone(), judge::left_out(test, disk)?.to_owned()));
             (disk.about.clone(), tests.iter().filter_map(why).collect())
         }
-        Place::Existing { url, .. } => (without_credentials(url), Default::default()),
+        Place::Existing { url, disk, .. } => {
+            let why = |test: &String| Some((test.clone(), judge::left_out(test, (*disk)?)?.to_owned()));
+            (without_credentials(url), tests.iter().filter_map(why).collect())
+        }
     };
     DiskReport { name: place.name().to_owned(), about, tests: Vec::new(), left_out }
 }

@@ -34,6 +34,8 @@ pub enum Place<'a> {
         name: &'a str,
         /// The logical unit's URL.
         url: &'a str,
+        /// What is known of it.
+        disk: Option<&'a Disk>,
     },
 }
 
@@ -202,7 +204,11 @@ impl Runner<'_> {
 
     fn run_tool(&self, test: &str, place: &Place<'_>, url: &str, log: &Path) -> Result<Outcome> {
         let effects = effects(test, place, self.repairs);
-        let run = Run { test, url, effects: &effects, log, limit: self.limit };
+        let one_path = match place {
+            Place::Existing { disk: Some(disk), .. } | Place::Fresh { disk, .. } => disk.one_session,
+            Place::Existing { disk: None, .. } => false,
+        };
+        let run = Run { test, url, one_path, effects: &effects, log, limit: self.limit };
         self.tool.run(&run, self.preload)
     }
 }

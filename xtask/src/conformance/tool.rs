@@ -26,6 +26,8 @@ pub struct Run<'a> {
     pub test: &'a str,
     /// The logical unit's URL.
     pub url: &'a str,
+    /// The target has one session: the tool gets one path to it instead of two.
+    pub one_path: bool,
     /// What the library between the tool and libiscsi has to do.
     pub effects: &'a [Effect],
     /// Where the tool's words go.
@@ -66,7 +68,7 @@ impl TestTool {
     /// # Errors
     /// When the tool cannot be started or its log cannot be written: not when the test fails.
     pub fn run(&self, run: &Run<'_>, preload: Option<&Preload>) -> Result<Outcome> {
-        let mut command = self.command(run.test, run.url);
+        let mut command = self.command(run.test, run.url, run.one_path);
         if !run.effects.is_empty() {
             preload.context("the library for libiscsi was not built")?.apply(&mut command, run.effects);
         }
@@ -82,19 +84,20 @@ impl TestTool {
         }
     }
 
-    fn command(&self, test: &str, url: &str) -> Command {
+    fn command(&self, test: &str, url: &str, one_path: bool) -> Command {
         // -d: destructive tests; -S: sanitize; -V: say what is sent. Without stdbuf, what the tool has said is lost
         // when it crashes or hangs.
-        let arguments = ["-d", "-S", "-V", "-t", test, url, url];
+        let arguments = ["-d", "-S", "-V", "-t", test, url];
+        let second = (!one_path).then_some(url);
         match &self.stdbuf {
             Some(stdbuf) => {
                 let mut command = Command::new(stdbuf);
-                command.arg("-oL").arg(&self.program).args(arguments);
+                command.arg("-oL").arg(&self.program).args(arguments).args(second);
                 command
             }
             None => {
                 let mut command = Command::new(&self.program);
-                command.args(arguments);
+                command.args(arguments).args(second);
                 command
             }
         }

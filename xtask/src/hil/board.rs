@@ -24,6 +24,8 @@ pub struct Board {
     /// What is known of it.
     pub profile: Profile,
     dir: PathBuf,
+    /// This very program: `cargo xtask` has a process of cargo in between, which does not take it along when it is killed.
+    xtask: PathBuf,
     port: u16,
     serial: String,
     /// The end of the pseudo terminal that an emulated board writes to.
@@ -47,7 +49,8 @@ impl Board {
         };
         let console = Console::open(&serial, profile.serial.baud, &profile.serial.bad, &dir.join("serial.log"))?;
         let dir = dir.to_owned();
-        Ok(Board { profile, dir, port, serial, terminal, process: None, console, address: None })
+        let xtask = std::env::current_exe()?;
+        Ok(Board { profile, dir, xtask, port, serial, terminal, process: None, console, address: None })
     }
 
     /// Makes the program, and brings it onto the board.
@@ -65,7 +68,7 @@ impl Board {
         for command in &commands {
             self.execute(command, log)?;
         }
-        Ok(commands.iter().map(|words| words.join(" ")).collect::<Vec<_>>().join("; "))
+        Ok(commands.iter().map(|words| self.fill(&words.join(" "))).collect::<Vec<_>>().join("; "))
     }
 
     /// Whether its power can be switched here.
@@ -194,6 +197,7 @@ impl Board {
     fn fill(&self, text: &str) -> String {
         text.replace("{root}", &workspace::root().display().to_string())
             .replace("{build}", &workspace::build_dir().display().to_string())
+            .replace("{xtask}", &self.xtask.display().to_string())
             .replace("{dir}", &self.dir.display().to_string())
             .replace("{port}", &self.port.to_string())
             .replace("{serial}", &self.serial)

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use self::board::Board;
-use self::profile::Profile;
+pub use self::board::Board;
+pub use self::profile::Profile;
 use self::trials::{TRIALS, Trial};
 use crate::ci::count::Tally;
 use crate::ci::page;
@@ -39,10 +39,16 @@ pub struct Args {
     /// The serial port, in place of the profile's
     #[arg(long, value_name = "DEVICE")]
     serial: Option<String>,
+    /// Leave out the tests that the board's rules call slow, and verify for a few seconds
+    #[arg(long)]
+    quick: bool,
     /// Leave this part out; may be repeated
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
 }
+
+/// How long the verifier runs with `--quick`.
+const QUICK_SECONDS: f64 = 5.0;
 
 /// Tests a board, and writes the report.
 ///
@@ -60,6 +66,10 @@ pub fn run(args: &Args) -> Result<()> {
     let mut profile = Profile::find(name, &folder)?;
     if let Some(port) = &args.serial {
         profile.serial.port = Some(port.clone());
+    }
+    if args.quick {
+        profile.conformance.quick = profile.conformance.rules.is_some();
+        profile.limits.verify_seconds = profile.limits.verify_seconds.min(QUICK_SECONDS);
     }
     if let Some(unknown) = args.skip.iter().find(|skip| TRIALS.iter().all(|trial| trial.name != **skip)) {
         bail!("no part {unknown}; there are {}", TRIALS.iter().map(|trial| trial.name).collect::<Vec<_>>().join(", "));

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 /// A board's profile. In commands and texts `{root}` is the workspace's folder, `{build}` cargo's output folder, `{dir}` the
-/// folder of this run, `{port}` a free TCP port of this machine.
+/// folder of this run, `{port}` a free TCP port of this machine, `{xtask}` the program `cargo xtask`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Profile {
@@ -144,6 +144,8 @@ pub struct Limits {
     pub verify_seconds: f64,
     /// The verifier's part of the disk in MiB.
     pub verify_mib: u32,
+    /// Of the verifier's writes, how many in a hundred are unmapped instead; 0 for a disk that is not thin.
+    pub trim_percent: u32,
     /// The largest block of the speed measurement in bytes, a power of two.
     pub largest_block: u32,
     /// The same in flight.
@@ -160,6 +162,7 @@ impl Default for Limits {
             sessions: 1,
             verify_seconds: 30.0,
             verify_mib: 16,
+            trim_percent: 10,
             largest_block: 64 << 10,
             depth: 4,
         }
@@ -170,6 +173,11 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Conformance {
+    /// The disk of `ci/conformance-boards.toml` that the board is held to; `skip` has no meaning then.
+    pub rules: Option<String>,
+    /// Leave out what that file calls slow. `--quick` sets it, too.
+    #[serde(default)]
+    pub quick: bool,
     /// Only these tests (`SCSI.Read1?.*`); none: all.
     #[serde(default)]
     pub only: Vec<String>,
@@ -211,6 +219,9 @@ impl Profile {
             let needs_chip = matches!(flash.tool, Tool::TeensyLoaderCli | Tool::ProbeRs | Tool::Espflash);
             ensure!(!needs_chip || flash.chip.is_some(), "[flash] names no chip");
         }
+        let Conformance { rules, quick, skip, .. } = &profile.conformance;
+        ensure!(rules.is_none() || skip.is_empty(), "[conformance] has either rules or skip");
+        ensure!(rules.is_some() || !quick, "[conformance] quick goes with rules");
         let block = profile.limits.largest_block;
         ensure!(block >= 512 && block.is_power_of_two(), "largest-block is a power of two, 512 or more");
         Ok(profile)
@@ -257,6 +268,8 @@ mod tests {
             "[address]\nfixed = \"a\"\n[flash]\ntool = \"probe-rs\"\nimage = \"x\"",
             "[address]\nfixed = \"a\"\n[limits]\nlargest-block = 1000",
             "[address]\nfixed = \"a\"\n[limits]\nspeed = 1",
+            "[address]\nfixed = \"a\"\n[conformance]\nquick = true",
+            "[address]\nfixed = \"a\"\n[conformance]\nrules = \"x\"\n[conformance.skip]\n\"A.B.C\" = \"why\"",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

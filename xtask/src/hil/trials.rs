@@ -11,8 +11,9 @@ use super::address;
 use super::board::Board;
 use crate::ci::count::{Tally, read_json};
 use crate::conformance::report::Report as Conformance;
+use crate::firmware::check::RULES;
 use crate::process::{Ended, Running, last_lines, run_logged};
-use crate::workspace::build_binary;
+use crate::workspace::{self, build_binary};
 
 /// One part of a run.
 pub struct Trial {
@@ -80,7 +81,14 @@ fn start(board: &mut Board, _: &Path, log: &Path) -> Result<(Tally, String)> {
 fn conformance(board: &mut Board, dir: &Path, log: &Path) -> Result<(Tally, String)> {
     let json = dir.join("conformance.json");
     let mut command = Command::new(std::env::current_exe()?);
+    command.current_dir(workspace::root());
     command.args(["conformance", "--against", &board.url()?, "--json"]).arg(&json);
+    if let Some(name) = &board.profile.conformance.rules {
+        command.args(["--rules", RULES, "--name", name]);
+    }
+    if board.profile.conformance.quick {
+        command.arg("--quick");
+    }
     command.args(board.profile.conformance.only.iter().flat_map(|pattern| ["--filter", pattern]));
     let timeout = board.profile.conformance.timeout.map(|seconds| seconds.to_string());
     command.args(timeout.iter().flat_map(|seconds| ["--timeout", seconds]));
@@ -111,7 +119,10 @@ fn conformance(board: &mut Board, dir: &Path, log: &Path) -> Result<(Tally, Stri
 fn verifier(board: &Board) -> Result<Command> {
     let limits = &board.profile.limits;
     let mut command = Command::new(build_binary("iesp-testkit", "test-blockdevice", true)?);
-    command.args(["-d", &board.url()?, "-b", "4096", "-u", "75", "-T", "10", "--yes-destroy-data", "--quiet"]);
+    command.args(["-d", &board.url()?, "-b", "4096", "-u", "75", "--yes-destroy-data", "--quiet"]);
+    if limits.trim_percent > 0 {
+        command.args(["-T", &limits.trim_percent.to_string()]);
+    }
     command.args(["-n", &limits.sessions.to_string(), "-l", &format!("{}M", limits.verify_mib), "--seed", "1"]);
     Ok(command)
 }

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cross;
+use crate::firmware::toolchain::Toolchain;
 use crate::workspace::find_program;
 use optional::OPTIONAL;
 pub use optional::Part;
@@ -182,6 +183,7 @@ fn is_met(probe: Probe) -> bool {
             patterns.iter().any(|pattern| glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok())))
         }
         Probe::Std(target) => cross::source(target).is_some(),
+        Probe::Compiler(targets) => Toolchain::is_there(targets),
     }
 }
 
@@ -194,6 +196,7 @@ fn describe(probe: Probe) -> String {
             format!("file {file}")
         }
         Probe::Std(target) => format!("standard library for {}", target.triple()),
+        Probe::Compiler(targets) => format!("compiler for {}", targets.join(" and ")),
     }
 }
 

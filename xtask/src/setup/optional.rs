@@ -18,11 +18,14 @@ pub enum Part {
     Windows,
     /// `cargo xtask check`.
     Systems,
+    /// The programs of the boards: `cargo xtask firmware`.
+    Boards,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 6] = [Part::Guest, Part::Boot, Part::Istgt, Part::Packages, Part::Windows, Part::Systems];
+    pub const ALL: [Part; 7] =
+        [Part::Guest, Part::Boot, Part::Istgt, Part::Packages, Part::Windows, Part::Systems, Part::Boards];
 
     /// What cannot be run without it.
     pub fn about(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Part {
             Part::Packages => "the packages for Linux",
             Part::Windows => "the package for Windows",
             Part::Systems => "the type checks for other systems",
+            Part::Boards => "the boards' programs",
         }
     }
 
@@ -274,6 +278,39 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
             apt: &["rustc-web", "cargo-web", "rust-web-src"],
             dnf: &["rustup"],
             pacman: &["rustup"],
+            note: None,
+        },
+    ),
+    (
+        Part::Boards,
+        Requirement {
+            probe: Probe::Compiler(&["thumbv7m-none-eabi", "armv7a-none-eabi"]),
+            why: "firmware: builds the boards' programs (or `rustup target add` these)",
+            apt: &["rustc-web", "cargo-web", "rust-web-src", "lld"],
+            dnf: &["rust", "cargo", "rust-src", "lld"],
+            pacman: &["rust", "rust-src", "lld"],
+            note: None,
+        },
+    ),
+    (
+        Part::Boards,
+        Requirement {
+            probe: Probe::Program("qemu-system-arm"),
+            why: "firmware: runs the emulated boards",
+            apt: &["qemu-system-arm"],
+            dnf: &["qemu-system-arm-core"],
+            pacman: &["qemu-system-arm"],
+            note: None,
+        },
+    ),
+    (
+        Part::Boards,
+        Requirement {
+            probe: Probe::Program("mkfs.exfat"),
+            why: "firmware: makes and checks the cards' file system",
+            apt: &["exfatprogs"],
+            dnf: &["exfatprogs"],
+            pacman: &["exfatprogs"],
             note: None,
         },
     ),

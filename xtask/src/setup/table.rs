@@ -24,6 +24,8 @@ pub enum Probe {
     File(&'static [&'static str]),
     /// A standard library for another system: rustup's, or one that Debian's compiler builds from source.
     Std(Target),
+    /// A compiler and a linker for these processors.
+    Compiler(&'static [&'static str]),
 }
 
 /// Something that the tests need.

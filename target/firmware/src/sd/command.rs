@@ -5,7 +5,10 @@ use super::crc::crc7_and_end_bit;
 /// Command indices; the names are those of table 7-3.
 pub mod cmd {
     pub const GO_IDLE_STATE: u8 = 0;
+    pub const ALL_SEND_CID: u8 = 2;
+    pub const SEND_RELATIVE_ADDR: u8 = 3;
     pub const SWITCH_FUNC: u8 = 6;
+    pub const SELECT_CARD: u8 = 7;
     pub const SEND_IF_COND: u8 = 8;
     pub const SEND_CSD: u8 = 9;
     pub const SEND_CID: u8 = 10;
@@ -25,6 +28,7 @@ pub mod cmd {
 
 /// Application command indices: each goes behind CMD55 (table 7-4).
 pub mod acmd {
+    pub const SET_BUS_WIDTH: u8 = 6;
     pub const SEND_NUM_WR_BLOCKS: u8 = 22;
     pub const SET_WR_BLK_ERASE_COUNT: u8 = 23;
     pub const SD_SEND_OP_COND: u8 = 41;

@@ -8,7 +8,7 @@ use super::command::R1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The SPI bus or the chip select pin failed.
+    /// The SPI bus, the chip select pin or the host controller failed.
     Bus,
     /// No card answers.
     Absent,
@@ -38,6 +38,8 @@ pub enum Error {
     Write(u8),
     /// The card's status after writing or erasing (R2, 7.3.2.3).
     Status(u16),
+    /// A response with error bits of the card status to this command (4.10.1).
+    CardStatus(u8, u32),
     /// The card did not end its initialisation in time.
     NotReady,
     /// Writes that were acknowledged, and not flushed, are lost.
@@ -81,7 +83,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Bus => f.write_str("the SPI bus failed"),
+            Self::Bus => f.write_str("the bus to the card failed"),
             Self::Absent => f.write_str("no card answers"),
             Self::Unsupported(Unsupported::Version1) => f.write_str("the card is older than SD 2.0: use SDHC or SDXC"),
             Self::Unsupported(Unsupported::StandardCapacity) => {
@@ -103,6 +105,7 @@ impl fmt::Display for Error {
             Self::Read(token) => write!(f, "the card could not read (token {token:#04x})"),
             Self::Write(token) => write!(f, "the card did not take a block (response {token:#04x})"),
             Self::Status(bits) => write!(f, "the card's status is {bits:#06x}"),
+            Self::CardStatus(command, bits) => write!(f, "CMD{command} was answered with status {bits:#010x}"),
             Self::NotReady => f.write_str("the card did not end its initialisation"),
             Self::Lost => f.write_str("acknowledged writes were lost before they were flushed"),
         }

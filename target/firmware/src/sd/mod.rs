@@ -23,6 +23,7 @@ mod command;
 mod crc;
 mod error;
 mod link;
+pub mod native;
 mod register;
 mod start;
 mod transfer;

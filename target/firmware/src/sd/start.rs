@@ -18,17 +18,17 @@ const CMD0_TRIES: usize = 6;
 /// Clocks that are tried, from the highest.
 pub const LADDER_HZ: &[u32] = &[50_000_000, 40_000_000, 33_000_000, 25_000_000, 20_000_000, 16_000_000, 14_000_000];
 /// 4.3.10: above this the card must be switched to high speed by CMD6.
-const DEFAULT_SPEED_HZ: u32 = 25_000_000;
+pub const DEFAULT_SPEED_HZ: u32 = 25_000_000;
 /// Blocks that must be read without an error for a clock to be good.
-const PROBES: u32 = 4;
+pub const PROBES: u32 = 4;
 /// OCR: powered up; CCS, blocks are addressed by number; 3.2-3.4 V.
-const OCR_POWERED: u32 = 1 << 31;
-const OCR_CCS: u32 = 1 << 30;
-const OCR_3V3: u32 = 0b11 << 20;
+pub const OCR_POWERED: u32 = 1 << 31;
+pub const OCR_CCS: u32 = 1 << 30;
+pub const OCR_3V3: u32 = 0b11 << 20;
 /// CMD8: 2.7-3.6 V, and a pattern that comes back.
-const IF_COND: u32 = 0x1aa;
+pub const IF_COND: u32 = 0x1aa;
 /// CSD: class 10, switch function.
-const CLASS_SWITCH: u16 = 1 << 10;
+pub const CLASS_SWITCH: u16 = 1 << 10;
 
 impl<B: CardBus, S: OutputPin, K: Clock> Link<B, S, K> {
     /// Initialises whatever card is there, with no clock above that of `rung` in [`LADDER_HZ`].

@@ -149,9 +149,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         if !fits {
             return End::Closed("the connection's buffers are too small");
         }
-        let now = self.now_ms();
-        let protocol = protocol.insert(Connection::new(Self::limits(segment), Self::timeouts(), self.next_tsih(), now));
-        protocol.take_units_whole();
+        let protocol = self.begin(protocol, segment);
         let mut driver = Driver {
             target: self,
             stream,
@@ -181,6 +179,22 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         };
         driver.finish(end).await;
         end
+    }
+}
+
+impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
+    /// Makes a connection's protocol where it stays. Never part of its caller: a small board has no room for a second one
+    /// on the stack while it serves.
+    #[inline(never)]
+    fn begin<'p, const TASKS: usize, const TEXT: usize>(
+        &self,
+        protocol: &'p mut Protocol<TASKS, TEXT>,
+        segment: usize,
+    ) -> &'p mut Connection<TASKS, TEXT> {
+        let now = self.now_ms();
+        let protocol = protocol.insert(Connection::new(Self::limits(segment), Self::timeouts(), self.next_tsih(), now));
+        protocol.take_units_whole();
+        protocol
     }
 }
 

@@ -1,0 +1,77 @@
+//! What boards without a HAL crate share: one loop that runs the program and sleeps, and the time for `embassy-time`.
+//!
+//! No interrupt is ever taken. An enabled interrupt that becomes pending ends the sleep ([`Machine::sleep`]), and then
+//! everything is polled. So there is no handler that could race with anything, and a critical section has nothing to do.
+
+#![no_std]
+
+mod emulated;
+mod register;
+mod time;
+
+use core::pin::Pin;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+pub use emulated::{Console, EmulatedCard, WeakRandom};
+pub use register::Register;
+
+/// What the loop needs of the machine.
+pub trait Machine: Sync {
+    /// Microseconds since the start. It is called at least once a second.
+    fn now_us(&self) -> u64;
+
+    /// Sleeps until that time, or until a device has something; returns at once when it has it already.
+    fn sleep(&self, until_us: u64);
+}
+
+/// Whether the network and the program have to be polled before the next sleep. One for each: the program wakes the network
+/// whenever it is polled, and would never let the board sleep if that woke the program, too.
+static NETWORK: AtomicBool = AtomicBool::new(false);
+static PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// Runs the network and the program on this machine. Both stay where they are: a board has no room for two of them.
+pub fn run(machine: &'static dyn Machine, mut network: Pin<&mut impl Future>, mut program: Pin<&mut impl Future>) -> ! {
+    time::begin(machine);
+    let (network_waker, program_waker) = (waker(&NETWORK), waker(&PROGRAM));
+    loop {
+        // Neither ever ends.
+        PROGRAM.store(false, Ordering::Relaxed);
+        let _ = program.as_mut().poll(&mut Context::from_waker(&program_waker));
+        NETWORK.store(false, Ordering::Relaxed);
+        let _ = network.as_mut().poll(&mut Context::from_waker(&network_waker));
+        let next = time::next(machine.now_us());
+        if !PROGRAM.load(Ordering::Relaxed) && !NETWORK.load(Ordering::Relaxed) {
+            machine.sleep(next);
+        }
+    }
+}
+
+/// The waker that sets this flag.
+fn waker(flag: &'static AtomicBool) -> Waker {
+    // SAFETY: the table's functions take the pointer for such a flag, which is there for ever, and are safe on any thread.
+    unsafe { Waker::new(ptr::from_ref(flag).cast(), &TABLE) }
+}
+
+/// One place in memory: wakers are the same where their tables are, and one that replaces another wakes that first.
+static TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, |_| {});
+
+fn clone(flag: *const ()) -> RawWaker {
+    RawWaker::new(flag, &TABLE)
+}
+
+fn wake(flag: *const ()) {
+    // SAFETY: `waker` made it of a flag.
+    unsafe { &*flag.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
+}
+
+struct NoInterrupts;
+critical_section::set_impl!(NoInterrupts);
+
+// SAFETY: one core and no interrupt that is taken: nothing runs beside a critical section.
+unsafe impl critical_section::Impl for NoInterrupts {
+    unsafe fn acquire() -> critical_section::RawRestoreState {}
+
+    unsafe fn release(_: critical_section::RawRestoreState) {}
+}

@@ -1,0 +1,92 @@
+//! The one table of boards.
+
+use anyhow::{Result, bail};
+
+/// How QEMU runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emulated {
+    /// QEMU's name of the machine.
+    pub machine: &'static str,
+    /// Memory in MiB, where the machine leaves a choice.
+    pub memory_mib: Option<u32>,
+}
+
+/// A board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// Its name: of the binary, and on the command line.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// The crate.
+    pub package: &'static str,
+    /// The workspace that it belongs to, from the project's root.
+    pub workspace: &'static str,
+    /// The processor, as the compiler calls it.
+    pub target: &'static str,
+    /// How many sessions it takes at once.
+    pub sessions: u32,
+    /// How QEMU runs it, if it does.
+    pub emulated: Option<Emulated>,
+}
+
+const WORKSPACE: &str = "target/boards";
+
+/// All boards.
+pub const BOARDS: &[Board] = &[
+    Board {
+        name: "qemu-lm3s6965",
+        about: "QEMU's lm3s6965evb: Cortex-M3, 64 KB of RAM, Ethernet, SD over SPI",
+        package: "iesp-board-qemu-lm3s6965",
+        workspace: WORKSPACE,
+        target: "thumbv7m-none-eabi",
+        sessions: 1,
+        emulated: Some(Emulated { machine: "lm3s6965evb", memory_mib: None }),
+    },
+    Board {
+        name: "qemu-imx6ul",
+        about: "QEMU's mcimx6ul-evk: Cortex-A7, Ethernet and SD as the Teensy has them",
+        package: "iesp-board-qemu-imx6ul",
+        workspace: WORKSPACE,
+        target: "armv7a-none-eabi",
+        sessions: 3,
+        emulated: Some(Emulated { machine: "mcimx6ul-evk", memory_mib: Some(64) }),
+    },
+];
+
+impl Board {
+    /// The board of this name.
+    ///
+    /// # Errors
+    /// When there is none: the message names all.
+    pub fn find(name: &str) -> Result<&'static Board> {
+        match BOARDS.iter().find(|board| board.name == name) {
+            Some(board) => Ok(board),
+            None => {
+                let known: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
+                bail!("no board {name}; there are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn each_board_has_its_crate() {
+        for board in BOARDS {
+            let file = workspace::root().join(board.workspace).join(board.name).join("Cargo.toml");
+            let manifest = std::fs::read_to_string(file).unwrap();
+            assert!(manifest.contains(&format!("name = \"{}\"", board.package)), "{}", board.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_board_is_told_with_the_known_ones() {
+        let error = Board::find("pico").unwrap_err().to_string();
+        assert!(error.contains("no board pico; there are qemu-lm3s6965, "), "{error}");
+    }
+}

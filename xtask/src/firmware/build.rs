@@ -1,0 +1,59 @@
+//! Builds a board's program, with its output in the user's cache folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use super::board::Board;
+use super::toolchain::Toolchain;
+use crate::workspace;
+
+/// Builds the program; answers with its ELF file.
+///
+/// # Errors
+/// When there is no compiler for the board, or the program does not build (cargo has said why on stderr).
+pub fn build(board: &Board) -> Result<PathBuf> {
+    let words = ["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"];
+    let output = cargo(board, &words)?.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("the program of {} does not build", board.name);
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    workspace::executable_in(&messages, board.name).with_context(|| format!("cargo built no binary {}", board.name))
+}
+
+/// Has the compiler check the program.
+///
+/// # Errors
+/// When there is no compiler for the board, or it finds an error.
+pub fn typecheck(board: &Board) -> Result<()> {
+    let status = cargo(board, &["check", "--release", "--locked", "--quiet"])?.status()?;
+    if !status.success() {
+        bail!("the program of {} has errors", board.name);
+    }
+    println!("{}: type-checked for {}", board.name, board.target);
+    Ok(())
+}
+
+fn cargo(board: &Board, words: &[&str]) -> Result<std::process::Command> {
+    let toolchain = Toolchain::find(board.target)?;
+    let folder = workspace::root().join(board.workspace);
+    let output = workspace::cache_folder("firmware")?;
+    let words = [words, &["--package", board.package]].concat();
+    let mut command = toolchain.cargo(board.target, &folder, &output, &words);
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Copies the program to the folder `build/firmware`; answers with the file.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn output(board: &Board, elf: &Path) -> Result<PathBuf> {
+    let folder = workspace::build_dir().join("firmware");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = folder.join(format!("{}.elf", board.name));
+    std::fs::copy(elf, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}

@@ -1,0 +1,138 @@
+//! Which compiler builds for another processor: one that has its core library, or that has the sources to build it from.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::workspace::find_program;
+
+/// A compiler for a processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolchain {
+    cargo: PathBuf,
+    rustc: PathBuf,
+    /// Its folder comes first in `PATH`; rustup's own does not need it.
+    folder: Option<PathBuf>,
+    from_source: bool,
+    linker: Option<PathBuf>,
+}
+
+impl Toolchain {
+    /// Looks for a compiler: the user's own with this processor installed, or any with the library's sources.
+    ///
+    /// # Errors
+    /// When there is none: the message says what to install.
+    pub fn find(target: &str) -> Result<Self> {
+        let candidates = [(PathBuf::from("rustc"), PathBuf::from("cargo"), None), system()];
+        for wants_source in [false, true] {
+            for (rustc, cargo, folder) in &candidates {
+                let there = if wants_source { has_sources(rustc) } else { has_target(rustc, target) };
+                if !there {
+                    continue;
+                }
+                let (rustc, cargo, folder) = (rustc.clone(), cargo.clone(), folder.clone());
+                let linker = if has_linker(&rustc) {
+                    None
+                } else {
+                    match system_linker() {
+                        Some(linker) => Some(linker),
+                        None => continue,
+                    }
+                };
+                return Ok(Toolchain { cargo, rustc, folder, from_source: wants_source, linker });
+            }
+        }
+        bail!(
+            "no compiler with a linker for {target} here: `rustup target add {target}`, or `cargo xtask setup`, which installs the \
+             distribution's compiler with the sources of its library"
+        )
+    }
+
+    /// Whether any processor could be built for.
+    pub fn is_there(targets: &[&str]) -> bool {
+        targets.iter().all(|target| Self::find(target).is_ok())
+    }
+
+    /// Cargo for this processor, in a folder, with its output in another one.
+    pub fn cargo(&self, target: &str, folder: &Path, output: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command.current_dir(folder).args(words).args(["--target", target]);
+        // What cargo set for this very program is of another compiler.
+        for variable in ["RUSTC", "RUSTFLAGS", "RUSTDOC", "CARGO", "LD_LIBRARY_PATH", "CARGO_BUILD_TARGET"] {
+            command.env_remove(variable);
+        }
+        command.env("CARGO_TARGET_DIR", output);
+        if let Some(folder) = &self.folder {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(folder.clone()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(folders).unwrap_or(path));
+            command.env("RUSTC", &self.rustc).env_remove("RUSTUP_TOOLCHAIN");
+        }
+        if self.from_source {
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
+        }
+        if let Some(linker) = &self.linker {
+            command.arg("--config").arg(format!("target.{target}.linker={:?}", linker.display().to_string()));
+        }
+        command
+    }
+}
+
+/// The distribution's compiler.
+fn system() -> (PathBuf, PathBuf, Option<PathBuf>) {
+    ("/usr/bin/rustc".into(), "/usr/bin/cargo".into(), Some("/usr/bin".into()))
+}
+
+/// What the compiler prints when it is asked for something.
+fn ask(rustc: &Path, words: &[&str]) -> Option<PathBuf> {
+    let mut command = Command::new(rustc);
+    command.args(words).env_remove("LD_LIBRARY_PATH").stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
+}
+
+fn has_target(rustc: &Path, target: &str) -> bool {
+    let folder = ask(rustc, &["--print", "target-libdir", "--target", target]);
+    folder.and_then(|folder| folder.read_dir().ok()).is_some_and(|mut entries| entries.next().is_some())
+}
+
+fn has_sources(rustc: &Path) -> bool {
+    let sysroot = ask(rustc, &["--print", "sysroot"]);
+    sysroot.is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file())
+}
+
+/// Rustup's compilers bring a linker for such processors.
+fn has_linker(rustc: &Path) -> bool {
+    let folder = ask(rustc, &["--print", "target-libdir"]);
+    folder.and_then(|folder| Some(folder.parent()?.join("bin/rust-lld"))).is_some_and(|linker| linker.is_file())
+}
+
+/// LLVM's linker: the newest that there is.
+fn system_linker() -> Option<PathBuf> {
+    let version = |path: &PathBuf| path.to_string_lossy().rsplit('-').next().and_then(|text| text.parse::<u32>().ok());
+    let numbered = glob::glob("/usr/bin/ld.lld-*").ok().into_iter().flatten().flatten();
+    numbered.filter(|path| version(path).is_some()).max_by_key(version).or_else(|| find_program("ld.lld"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_that_nobody_has_is_told() {
+        let error = match Toolchain::find("no-such-processor") {
+            // With sources, any name is taken until it is built.
+            Ok(toolchain) => return assert!(toolchain.from_source),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("rustup target add no-such-processor"), "{error}");
+    }
+
+    #[test]
+    fn the_host_is_there() {
+        assert!(has_target(Path::new("rustc"), "x86_64-unknown-linux-gnu") || cfg!(not(target_arch = "x86_64")));
+        assert!(!has_target(Path::new("/no/such/rustc"), "x86_64-unknown-linux-gnu"));
+    }
+}
