@@ -39,20 +39,6 @@ pub fn cargo() -> Command {
     command
 }
 
-/// A folder of this project in the user's cache folder.
-///
-/// # Errors
-/// When the user has no home, or the folder cannot be made.
-pub fn cache_folder(part: &str) -> Result<PathBuf> {
-    let base = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
-    };
-    let folder = base.join("iesp").join(part);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
-}
-
 /// Builds one binary of a package and answers with its path.
 ///
 /// # Errors

@@ -216,6 +216,13 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
     steps.push(board("board-large", "the Teensy's Ethernet and SD blocks, in QEMU", large, "--quick", 15));
     steps.push(board("board-small-all", "the same with all tests", small, "", 40));
     steps.push(board("board-large-all", "the same with all tests", large, "", 40));
+    let bench = |name, about, how: &str, minutes| Step {
+        needs: &[Part::Boards],
+        only_full: how.is_empty(),
+        ..step(name, about, vec![CargoCommand::new(&format!("xtask hil {small} {how}"))], Count::Whole, minutes)
+    };
+    steps.push(bench("hil-board", "the runner for boards on an emulated one", "--quick --skip conformance", 15));
+    steps.push(bench("hil-board-all", "the same with all tests", "", 40));
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
         needs: run.needs,
