@@ -42,15 +42,22 @@ impl Unmap {
     }
 
     pub(super) fn step(&mut self, context: &Context<'_>, _: Outcome) -> Result<Next, Sense> {
+        // Neighbours are one range: less for the backend to do, and more of it whole granules.
+        let (mut lba, mut blocks) = (0, 0);
         while self.next < self.descriptors {
             let at = HEADER + usize::from(self.next) * DESCRIPTOR;
-            self.next += 1;
             // The list was there when it was checked; a driver that takes it away gets an error.
             let bytes = context.buffers.data_out.get(at..at + DESCRIPTOR).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
-            let (lba, blocks) = fields(bytes);
-            if blocks > 0 {
-                return Ok(Next::Io(Step::Unmap { lba, blocks }));
+            match fields(bytes) {
+                (_, 0) => {}
+                (start, more) if blocks > 0 && start == lba + blocks => blocks += more,
+                (start, more) if blocks == 0 => (lba, blocks) = (start, more),
+                _ => break,
             }
+            self.next += 1;
+        }
+        if blocks > 0 {
+            return Ok(Next::Io(Step::Unmap { lba, blocks }));
         }
         if !self.flushing && self.descriptors > 0 && context.unit.must_be_durable(false) {
             self.flushing = true;
