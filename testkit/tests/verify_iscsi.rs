@@ -45,6 +45,20 @@ fn a_target_verifies_by_all_ways_of_testing() {
 }
 
 #[test]
+fn threads_share_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((server, _)) = tgt(&folder, 8 << 20) else { return };
+    let url = server.url(1);
+    let line = format!("-d {url} --second-path {url} -u 75 -n 40 --sessions 1 -t --json");
+    let (code, text) = run(VERIFY, &folder, &line);
+    assert_eq!(code, 0, "{text}");
+    let finished: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(finished["most_in_flight"].as_u64() >= Some(16), "{finished}");
+    let (code, text) = run(VERIFY, &folder, &format!("-d {url} -n 5 --sessions 3 --ops 500"));
+    assert!(code == 0 && text.contains("in flight over each session"), "{text}");
+}
+
+#[test]
 fn what_changes_behind_the_targets_back_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let Some((server, disk)) = tgt(&folder, 8 << 20) else { return };

@@ -1,14 +1,15 @@
 //! A disk over iSCSI, through libiscsi: no kernel initiator, no root.
 //!
-//! A session takes one call at a time here, which it carries out by one command or by several that are in flight
-//! together; each thread gets a session of its own by [`Device::another`].
+//! A call is carried out by one command or by several that are in flight together. Each thread gets a session of its own by
+//! [`Device::another`], or several threads share one.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::line::{Commands, Line, Shared};
 use super::{Compared, Device, Discard, Geometry, Promise};
 use crate::iscsi::{
     Access, Capacity, Cdb, Error, Failure, Options, Range, Residual, SenseKey, Session, Transfer, Url, unmap_parameters,
@@ -17,7 +18,7 @@ use crate::verify::content::fold;
 
 /// A logical unit over iSCSI.
 pub struct Iscsi {
-    session: Mutex<Session>,
+    line: Line,
     url: Url,
     limits: Limits,
 }
@@ -37,8 +38,6 @@ const LONGEST: u32 = 8 << 20;
 
 /// A range is moved by at most so many short commands, or by long ones.
 const PIECES: u64 = 8;
-/// The session gives up by itself after its own, shorter time.
-const WAIT: Duration = Duration::from_secs(60);
 /// So often a command is sent before what hinders it counts as a failure.
 const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -57,14 +56,21 @@ pub fn initiator_name() -> String {
 }
 
 impl Iscsi {
-    /// Logs in at `url`, `iscsi://[user[%secret]@]host[:port]/target/lun`.
+    /// Logs in at `url`, `iscsi://[user[%secret]@]host[:port]/target/lun`. Where the session is `shared`, the calls of several
+    /// threads are in flight together, and so they are over [`Device::another`].
     ///
     /// # Errors
     /// [`Error`].
-    pub fn open(url: &Url) -> Result<Self, Error> {
+    pub fn open(url: &Url, shared: bool) -> Result<Self, Error> {
         let mut session = Session::open(url, &initiator_name(), &Options::default())?;
         let limits = limits(&mut session)?;
-        Ok(Self { session: Mutex::new(session), url: url.clone(), limits })
+        let line = if shared {
+            let portal = session.portal().to_owned();
+            Line::Shared(Shared::new(session).map_err(|error| Error::Lost { portal, reason: error.to_string() })?)
+        } else {
+            Line::Own(Box::new(Mutex::new(session)))
+        };
+        Ok(Self { line, url: url.clone(), limits })
     }
 
     fn block(&self) -> u64 {
@@ -78,15 +84,19 @@ impl Iscsi {
 
     /// Executes a command; again when the target only had something to tell (SAM-5 5.14, UNIT ATTENTION) or was busy.
     fn reply(&self, cdb: &Cdb, transfer: impl Fn() -> Transfer<Vec<u8>>) -> io::Result<Result<Vec<u8>, Failure>> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tries = 0;
         loop {
-            let reply = session.execute(cdb, transfer()).map_err(io::Error::other)?;
+            let transfer = transfer();
+            let reads = matches!(transfer, Transfer::In(_));
+            let came = self.line.exchange(vec![(*cdb, transfer)]).map_err(io::Error::other)?;
+            let reply = came.into_iter().next().ok_or(io::ErrorKind::UnexpectedEof)?;
             tries += 1;
             match reply.result {
                 Err(failure) if tries < TRIES && failure.sense().is_some_and(|s| s.key == SenseKey::UnitAttention) => {}
                 Err(Failure::Status(BUSY | TASK_SET_FULL)) if tries < TRIES => thread::sleep(PAUSE),
-                result => return Ok(result.map(|()| reply.data)),
+                Ok(()) if reads => return whole(reply.residual).map(|()| Ok(reply.buffer.unwrap_or_default())),
+                Ok(()) => return Ok(Ok(Vec::new())),
+                Err(failure) => return Ok(Err(failure)),
             }
         }
     }
@@ -108,41 +118,21 @@ impl Iscsi {
     }
 
     /// Sends commands for all parts of a range, and gives each one's data with its place in the range.
-    fn together(&self, what: &str, commands: Vec<(Cdb, Transfer<Vec<u8>>)>) -> io::Result<Vec<Option<Vec<u8>>>> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut outcome: Vec<Option<Vec<u8>>> = Vec::new();
-        outcome.resize_with(commands.len(), || None);
-        let (mut cdbs, mut refused, mut failed) = (Vec::new(), Vec::new(), None);
-        for (index, (cdb, transfer)) in commands.into_iter().enumerate() {
-            let reads = matches!(transfer, Transfer::In(_));
-            if let Err(refused) = session.submit(&cdb, transfer, index as u64) {
-                failed = Some(io::Error::other(refused.error));
-                break;
-            }
-            cdbs.push((cdb, reads));
-        }
-        // Whatever went wrong, nothing of this call may be in flight when the next begins.
-        let mut completions = Vec::new();
-        while session.in_flight() > 0 {
-            if let Err(error) = session.poll(WAIT, &mut completions) {
-                return Err(failed.unwrap_or_else(|| io::Error::other(error)));
-            }
-            for completion in completions.drain(..) {
-                let index = completion.cookie as usize;
-                match completion.result {
-                    Ok(()) if completion.residual == Residual::None => outcome[index] = completion.buffer,
-                    Ok(()) => {
-                        let text = format!("{what}: status GOOD, but with a residual: {:?}", completion.residual);
-                        failed = Some(io::Error::new(io::ErrorKind::UnexpectedEof, text));
-                    }
-                    Err(failure) => refused.push((index, completion.buffer, failure)),
+    fn together(&self, what: &str, commands: Commands) -> io::Result<Vec<Option<Vec<u8>>>> {
+        let cdbs: Vec<_> = commands.iter().map(|(cdb, transfer)| (*cdb, matches!(transfer, Transfer::In(_)))).collect();
+        let mut outcome: Vec<Option<Vec<u8>>> = vec![None; commands.len()];
+        let mut refused = Vec::new();
+        for completion in self.line.exchange(commands).map_err(io::Error::other)? {
+            let index = completion.cookie as usize;
+            match completion.result {
+                Ok(()) => {
+                    whole(completion.residual)
+                        .map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))?;
+                    outcome[index] = completion.buffer;
                 }
+                Err(failure) => refused.push((index, completion.buffer, failure)),
             }
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        drop(session);
         for (index, buffer, failure) in refused {
             let may_pass = matches!(failure, Failure::Status(BUSY | TASK_SET_FULL))
                 || failure.sense().is_some_and(|sense| sense.key == SenseKey::UnitAttention);
@@ -156,6 +146,15 @@ impl Iscsi {
         }
         Ok(outcome)
     }
+}
+
+/// All data has to travel where the status is GOOD.
+fn whole(residual: Residual) -> io::Result<()> {
+    if residual == Residual::None {
+        return Ok(());
+    }
+    let text = format!("status GOOD, but with a residual: {residual:?}");
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
 }
 
 impl Device for Iscsi {
@@ -235,7 +234,12 @@ impl Device for Iscsi {
     }
 
     fn another(&self) -> io::Result<Option<Arc<dyn Device>>> {
-        Ok(Some(Arc::new(Self::open(&self.url).map_err(io::Error::other)?)))
+        let shared = matches!(self.line, Line::Shared(_));
+        Ok(Some(Arc::new(Self::open(&self.url, shared).map_err(io::Error::other)?)))
+    }
+
+    fn most_in_flight(&self) -> Option<usize> {
+        self.line.most_in_flight()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod file;
 pub mod guard;
 pub mod iscsi;
+mod line;
 pub mod memory;
 pub mod open;
 
@@ -114,6 +115,11 @@ pub trait Device: Send + Sync {
     /// What the new connection met.
     fn another(&self) -> io::Result<Option<Arc<dyn Device>>> {
         Ok(None)
+    }
+
+    /// Most commands that were in flight at once, where a connection that several threads share counts them.
+    fn most_in_flight(&self) -> Option<usize> {
+        None
     }
 }
 

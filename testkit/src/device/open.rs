@@ -39,6 +39,8 @@ pub struct Access {
     pub direct: Direct,
     /// The alignment in bytes of every call that will come: O_DIRECT may need more.
     pub alignment: u64,
+    /// Over iSCSI several threads share a session.
+    pub shared: bool,
 }
 
 /// Why a device could not be opened: one line, with what to do.
@@ -96,7 +98,7 @@ pub fn open(spec: &str, access: Access) -> Result<Arc<dyn Device>, OpenError> {
     let device: Arc<dyn Device> = if let Some(size) = spec.strip_prefix("ram:") {
         Arc::new(Memory::new(parse_size(size)?, 512))
     } else if spec.starts_with("iscsi://") {
-        Arc::new(Url::parse(spec).and_then(|url| Iscsi::open(&url))?)
+        Arc::new(Url::parse(spec).and_then(|url| Iscsi::open(&url, access.shared))?)
     } else {
         return Ok(Arc::new(open_file(spec, access)?));
     };

@@ -1,7 +1,8 @@
 //! The session's machinery: commands to the library, its event loop, completions back.
 
 use std::ffi::c_int;
-use std::os::fd::BorrowedFd;
+use std::io::{PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ impl<B: IoBuffer> Session<B> {
             // SAFETY: `service` returned true, so the context lives.
             events = unsafe { sys::iscsi_which_events(raw) };
         }
-        match wait_for(fd, events, timeout.min(self.until_deadline())) {
+        match wait_for(fd, events, self.ear.as_ref(), timeout.min(self.until_deadline())) {
             Ok(flags) if flags.is_empty() => {}
             Ok(flags) => {
                 let closed = flags.intersects(PollFlags::RDHUP | PollFlags::HUP);
@@ -273,19 +274,28 @@ impl<B: IoBuffer> Drop for Session<B> {
     }
 }
 
-/// Waits for the library's events and for the peer's end of the connection.
-fn wait_for(fd: c_int, events: c_int, timeout: Duration) -> Result<PollFlags, Errno> {
+/// Waits for the library's events and for the peer's end of the connection, or until somebody writes to `ear`.
+fn wait_for(fd: c_int, events: c_int, ear: Option<&PipeReader>, timeout: Duration) -> Result<PollFlags, Errno> {
     const LONGEST: Duration = Duration::from_secs(3600);
     let timeout = timeout.min(LONGEST);
     let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
     let wanted = PollFlags::from_bits_truncate(events as u16) | PollFlags::RDHUP;
     // SAFETY: the descriptor belongs to the context, which lives and is not serviced during this function.
-    let mut fds = [PollFd::from_borrowed_fd(unsafe { BorrowedFd::borrow_raw(fd) }, wanted)];
+    let target = unsafe { BorrowedFd::borrow_raw(fd) };
+    let ear_flags = if ear.is_some() { PollFlags::IN } else { PollFlags::empty() };
+    let mut fds = [(target, wanted), (ear.map_or(target, AsFd::as_fd), ear_flags)]
+        .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
     match poll(&mut fds, Some(&timeout)) {
-        Ok(_) => Ok(fds[0].revents()),
-        Err(Errno::INTR) => Ok(PollFlags::empty()),
-        Err(error) => Err(error),
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(PollFlags::empty()),
+        Err(error) => return Err(error),
     }
+    let [target, called] = fds.map(|fd| fd.revents());
+    if let Some(mut ear) = ear.filter(|_| called.contains(PollFlags::IN)) {
+        // There is something, so that this does not wait; what is left is for the next time.
+        let _ = ear.read(&mut [0; 4096]);
+    }
+    Ok(target)
 }
 
 /// The sense data of a task that ended with CHECK CONDITION: two bytes of length, then the data (RFC 7143 11.4.7).

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_void};
+use std::io::PipeReader;
 use std::time::{Duration, Instant};
 
 use libiscsi_sys as sys;
@@ -36,6 +37,8 @@ pub struct Session<B: IoBuffer = Vec<u8>> {
     pub(super) timeout: Duration,
     /// No command in flight can be overdue before.
     pub(super) look_at_deadlines: Instant,
+    /// What ends a wait besides the target.
+    pub(super) ear: Option<PipeReader>,
 }
 
 // SAFETY: the library keeps no thread-local state: a context may be used by any thread, one at a time, and `&mut self`
@@ -152,6 +155,11 @@ impl<B: IoBuffer> Session<B> {
         Ok(())
     }
 
+    /// From now on [`Session::poll`] returns as soon as a byte comes here, too: it takes what there is.
+    pub fn wake_by(&mut self, ear: PipeReader) {
+        self.ear = Some(ear);
+    }
+
     /// Executes one command and waits for its answer. Others in flight go on; their completions wait for
     /// [`Session::poll`].
     ///
@@ -253,6 +261,7 @@ impl<B: IoBuffer> Session<B> {
             lun,
             timeout,
             look_at_deadlines: Instant::now(),
+            ear: None,
         }
     }
 

@@ -187,7 +187,7 @@ fn serve_disks(options: &Options, taken: &Taken, command: &mut Command) -> Resul
     for (lun, device) in taken.devices.iter().enumerate() {
         let faults = options.disk.as_ref().filter(|_| options.lun.is_none_or(|only| only == lun));
         let faults = faults.map(|faults| faults.0.clone()).unwrap_or_default();
-        let access = Access { write: true, destroy: true, direct: Direct::Off, alignment: 4096 };
+        let access = Access { write: true, destroy: true, direct: Direct::Off, alignment: 4096, shared: false };
         let mut disk = Faulty::new(Arc::new(open_file(device, access)?), faults);
         if options.volatile {
             disk = disk.volatile();

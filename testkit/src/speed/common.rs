@@ -132,8 +132,13 @@ impl Common {
     /// [`SpeedError::Open`], and [`SpeedError::Block`] for a size that is no multiple of the disk's or exceeds it.
     pub fn open(&self, device: &str, blocks: &[u64]) -> Result<Source, SpeedError> {
         let alignment = blocks.iter().map(|block| 1u64 << block.trailing_zeros().min(63)).min().unwrap_or(512);
-        let access =
-            Access { write: self.rw != Requests::Read, destroy: self.yes_destroy_data, direct: self.direct, alignment };
+        let access = Access {
+            write: self.rw != Requests::Read,
+            destroy: self.yes_destroy_data,
+            direct: self.direct,
+            alignment,
+            shared: false,
+        };
         let source = Source::open(device, access, self.engine)?;
         let size = self.size(&source);
         for &block in blocks {

@@ -100,14 +100,16 @@ fn test(options: &Options) -> Result<u8, CliError> {
             })?),
             None => None,
         };
-    let write = one_each(&device, plan.workers)?;
+    let write = for_each(options, &device, plan.workers)?;
     let read = match &second {
-        Some(second) => one_each(second, plan.workers)?,
+        Some(second) => for_each(options, second, plan.workers)?,
         None => write.clone(),
     };
+    let connections = [&write[..], &read].concat();
     let paths = write.into_iter().zip(read).map(|(write, read)| Paths { write, read }).collect();
     let mut reporter = Reporter::new(about, style(options));
-    let outcome = run(&plan, &limits(options), paths, journal.as_ref(), &interrupt, &mut reporter);
+    let mut outcome = run(&plan, &limits(options), paths, journal.as_ref(), &interrupt, &mut reporter);
+    outcome.most_in_flight = connections.iter().filter_map(|device| device.most_in_flight()).min();
     reporter.finished(&outcome);
     Ok(exit_code(&outcome))
 }
@@ -127,7 +129,7 @@ fn caw_race(
             device.geometry().logical_block
         )));
     }
-    let devices = one_each(device, plan.workers)?;
+    let devices = for_each(options, device, plan.workers)?;
     let distance = race::Distance { ops: options.ops, time: limits(options).time };
     let mut reporter = Reporter::new(about, style(options));
     let outcome = race::run(plan, distance, &devices, interrupt)
@@ -188,19 +190,20 @@ fn access(options: &Options, write: bool) -> Access {
         destroy: options.yes_destroy_data,
         direct: options.direct,
         alignment: u64::from(options.block_size),
+        shared: options.sessions.is_some(),
     }
 }
 
-/// A device for each worker: where one connection would be the bottleneck, one of its own.
-fn one_each(device: &Arc<dyn Device>, workers: u32) -> Result<Vec<Arc<dyn Device>>, CliError> {
+/// A device for each worker: where one connection would be the bottleneck, one of its own, or one of as many as were asked for.
+fn for_each(options: &Options, device: &Arc<dyn Device>, workers: u32) -> Result<Vec<Arc<dyn Device>>, CliError> {
     let mut devices = vec![Arc::clone(device)];
-    for _ in 1..workers {
+    for _ in 1..options.sessions.unwrap_or(workers).min(workers) {
         let another = device
             .another()
             .map_err(|source| CliError::Io { what: "cannot open another connection".to_owned(), source })?;
         devices.push(another.unwrap_or_else(|| Arc::clone(device)));
     }
-    Ok(devices)
+    Ok(devices.iter().cycle().take(workers as usize).cloned().collect())
 }
 
 fn plan(options: &Options, geometry: &Geometry) -> Result<Plan, CliError> {
@@ -294,6 +297,9 @@ fn command(options: &Options, plan: &Plan) -> String {
         Direct::Auto => {}
         Direct::On => line.push_str(" --direct on"),
         Direct::Off => line.push_str(" --direct off"),
+    }
+    if let Some(sessions) = options.sessions {
+        let _ = write!(line, " --sessions {sessions}");
     }
     if let Some(second) = &options.second_path {
         let _ = write!(line, " --second-path {}", quoted(second));

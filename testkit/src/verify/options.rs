@@ -38,9 +38,13 @@ pub struct Options {
     #[arg(short = 'f', long)]
     pub fast_random: bool,
 
-    /// Threads; over iSCSI each has a session of its own
+    /// Threads; over iSCSI each has a session of its own, unless --sessions says otherwise
     #[arg(short = 'n', long, value_name = "N", default_value_t = 2)]
     pub threads: u32,
+
+    /// Over iSCSI the threads share so many sessions to each path, with the commands of all in flight together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sessions: Option<u32>,
 
     /// So many percent of the changes are trims: three of four discard, one zeroes
     #[arg(short = 'T', long, value_name = "PERCENT", default_value_t = 0)]

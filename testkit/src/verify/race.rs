@@ -116,7 +116,7 @@ pub fn run(
         final_check: true,
         ..Progress::default()
     };
-    Ok(Outcome { progress, findings, interrupted: interrupt.load(Relaxed), failure: None })
+    Ok(Outcome { progress, findings, interrupted: interrupt.load(Relaxed), failure: None, most_in_flight: None })
 }
 
 struct Racer {

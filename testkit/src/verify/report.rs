@@ -107,6 +107,8 @@ impl Reporter {
                 failure: &'a Option<String>,
                 seed: u64,
                 coverage_percent: f64,
+                #[serde(skip_serializing_if = "Option::is_none")]
+                most_in_flight: Option<usize>,
                 #[serde(flatten)]
                 progress: Progress,
             }
@@ -118,6 +120,7 @@ impl Reporter {
                     failure: &outcome.failure,
                     seed: self.about.plan.seed,
                     coverage_percent: outcome.progress.coverage_percent(),
+                    most_in_flight: outcome.most_in_flight,
                     progress: outcome.progress,
                 },
             );
@@ -244,9 +247,12 @@ fn summary(plan: &Plan, outcome: &Outcome) -> String {
         (None, 0, false) => "Verified".to_owned(),
         (None, faults, _) => format!("FAULTY: {faults} faults"),
     };
+    let shared = outcome
+        .most_in_flight
+        .map_or_else(String::new, |most| format!("\nUp to {most} commands in flight over each session."));
     format!(
         "{verdict}. {} operations in {seconds:.1} s: {} written, {} read, {} trims, {} flushes ({}/s).\n\
-         Blocks read and right: {} unique, {} duplicate, {} zeros; {:.2} % of {} blocks written and read back. Seed {}.",
+         Blocks read and right: {} unique, {} duplicate, {} zeros; {:.2} % of {} blocks written and read back. Seed {}.{shared}",
         p.ops,
         show_size(p.written_bytes),
         show_size(p.read_bytes),

@@ -133,6 +133,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Why it could not go on, when that was not a fault of the device.
     pub failure: Option<String>,
+    /// Where sessions were shared: most commands in flight at once, of the session that had the fewest.
+    pub most_in_flight: Option<usize>,
 }
 
 impl Shared {
@@ -226,7 +228,7 @@ pub fn run(
     let findings = watch.findings;
     let progress = shared.progress(plan, started.elapsed().as_secs_f64());
     let failure = shared.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Outcome { progress, findings, interrupted: interrupt.load(Relaxed), failure }
+    Outcome { progress, findings, interrupted: interrupt.load(Relaxed), failure, most_in_flight: None }
 }
 
 /// The thread that looks on: passes on what is found, keeps the time.
