@@ -27,7 +27,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nothing listens there, say.
-    #[error("the NBD server cannot be reached: {0}")]
+    #[error("the NBD server cannot be reached: {0}: start it there, or correct the address")]
     Unreachable(io::Error),
     /// What listens there serves no such export.
     #[error("the NBD server cannot be used: {0}")]
@@ -36,7 +36,9 @@ pub enum ConnectError {
     #[error("no TLS with the NBD server: {0}")]
     Tls(#[from] TlsError),
     /// It took too long.
-    #[error("the NBD server does not answer")]
+    #[error(
+        "the NBD server does not answer: look whether one listens there, and whether it takes another client (qemu-nbd: --shared)"
+    )]
     Silent,
     /// The export is not what it was.
     #[error(

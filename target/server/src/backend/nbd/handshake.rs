@@ -109,10 +109,12 @@ impl Export {
         if !sane || payload < preferred.min(MINIMUM) {
             return Err(HandshakeError::Violation("block sizes that make no sense"));
         }
-        if !len.is_multiple_of(u64::from(minimum)) || len > i64::MAX as u64 {
-            return Err(HandshakeError::Violation(
-                "a size that is no multiple of its smallest block, or beyond 63 bits",
-            ));
+        if len > i64::MAX as u64 {
+            return Err(HandshakeError::Violation("a size beyond 63 bits"));
+        }
+        // NBD: otherwise nobody could reach the last bytes.
+        if !len.is_multiple_of(u64::from(minimum)) {
+            return Err(HandshakeError::NotWholeBlocks { size: len, block: minimum });
         }
         // More than this in one request gains nothing.
         let payload = payload.min(PAYLOAD);
@@ -132,6 +134,16 @@ pub enum HandshakeError {
     /// No export of that name.
     #[error("it has no such export: `nbdinfo --list` shows those that it has")]
     UnknownExport,
+    /// The last bytes cannot be reached.
+    #[error(
+        "the export's size of {size} bytes is no multiple of its smallest block of {block} bytes: change one of them on the server"
+    )]
+    NotWholeBlocks {
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        block: u32,
+    },
     /// TLS first.
     #[error("it serves by TLS only: write nbds:// (or nbds+unix://), and name its CA with --nbd-ca")]
     TlsRequired,

@@ -75,7 +75,8 @@ pub enum NbdError {
     Empty,
     /// Not whole blocks.
     #[error(
-        "the export's size of {size} bytes is no multiple of the block size of {block} bytes: change its size on the server"
+        "the export's size of {size} bytes is no multiple of the block size of {block} bytes: change its size on the server{}",
+        if *block > 512 && size.is_multiple_of(512) { ", or add --block-size 512" } else { "" }
     )]
     NotWholeBlocks {
         /// Bytes.
@@ -268,11 +269,7 @@ fn facts(export: &Export, options: &NbdOptions) -> Result<Facts, NbdError> {
     Ok(Facts {
         len: export.len,
         read_only,
-        discard_granularity: if options.unmap && export.zeroes() && !read_only {
-            export.preferred.max(block)
-        } else {
-            0
-        },
+        discard_granularity: if options.unmap && export.zeroes() { export.preferred.max(block) } else { 0 },
         volatile_cache: export.flush(),
         rotational: export.rotational(),
     })
