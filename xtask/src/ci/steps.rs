@@ -77,6 +77,7 @@ const CONFORMANCE_JSON: &str = "conformance.json";
 const CLIENTS_JSON: &str = "clients.json";
 const PLANTS_JSON: &str = "plants.json";
 const NBD_JSON: &str = "nbd.json";
+const NBD_LONG_JSON: &str = "nbd-long.json";
 const BENCH_JSON: &str = "bench.json";
 /// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
 pub const PLOTS: &str = "plots";
@@ -144,10 +145,20 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         step(
             "nbd",
             "the verifier on NBD: three servers, killed ones, failing ones, two paths",
-            vec![CargoCommand::new("xtask nbd").file("--json", &reports.join(NBD_JSON))],
+            vec![CargoCommand::new("xtask nbd --kills 15 --size 32").file("--json", &reports.join(NBD_JSON))],
             Count::Clients(NBD_JSON),
             15,
         ),
+        Step {
+            only_full: true,
+            ..step(
+                "nbd-long",
+                "the same with larger disks and fifty kills",
+                vec![CargoCommand::new("xtask nbd").file("--json", &reports.join(NBD_LONG_JSON))],
+                Count::Clients(NBD_LONG_JSON),
+                20,
+            )
+        },
         nbd_conformance("conformance-nbd", "--backend nbdkit --disk 512e", reports, false),
         nbd_conformance("conformance-nbdkit", "--backend nbdkit", reports, true),
         nbd_conformance("conformance-qemu-nbd", "--backend qemu-nbd", reports, true),

@@ -58,7 +58,7 @@ const CHECKS: &[Check] = &[
     ("nbdkit, verified to the last block", |bench| runs::verify(bench, Kind::Nbdkit)),
     ("qemu-nbd on qcow2, verified to the last block", |bench| runs::verify(bench, Kind::QemuNbd)),
     ("nbd-server, verified to the last block", |bench| runs::verify(bench, Kind::NbdServer)),
-    ("two paths, replies out of order", runs::two_paths),
+    ("two sessions with many in flight, replies out of order", runs::two_paths),
     ("killed under load, then all at once: what was flushed is there", runs::kills),
     ("delays and connections that fail: what was flushed is there", runs::faults),
     ("errors are told, and nothing else goes wrong", runs::errors),

@@ -15,6 +15,9 @@ use crate::target::Served;
 /// How long a verifier may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// So many commands have to be in flight over each of two sessions.
+const DEPTH: u64 = 32;
+
 /// A server whose writes are lost when it is killed, but for those that were flushed.
 const FORGETFUL: (&[&str], &[&str]) = (&["--filter=cache"], &["cache=writeback"]);
 
@@ -49,20 +52,21 @@ pub fn verify(bench: &Bench<'_>, kind: Kind) -> Result<String> {
     Ok(format!("{} operations, {} flushes", figures.ops, figures.flushes))
 }
 
-/// Writes by one path, reads by the other, each with many commands in flight, over a server whose replies come in any
+/// Two sessions, each with many commands in flight: writes by one, reads by the other, over a server whose replies come in any
 /// order.
 pub fn two_paths(bench: &Bench<'_>) -> Result<String> {
     let image = bench.image(Kind::Nbdkit)?;
     let log = bench.dir.join("server.log");
-    let delays = ["delay-read=2ms", "delay-write=3ms"];
+    let delays = ["delay-read=5ms", "delay-write=5ms"];
     let server = Server::nbdkit(&image, &log, &["--filter=delay"], &delays)?;
     let served = bench.serve(&server)?;
     let (url, seed) = (served.url(), bench.seed.to_string());
-    let more = ["-b", "4096", "-m", "32", "-u", "75", "-n", "8", "-T", "5", "--seconds", "8", "--seed", &seed];
+    let more = ["-b", "4096", "-u", "75", "-n", "96", "--sessions", "1", "-T", "5", "--seconds", "8", "--seed", &seed];
     let arguments = [&["-d", url, "--second-path", url][..], &more].concat();
     let figures = Verifier::start(bench.verifier, &arguments, &bench.dir, "verifier")?.verified(LIMIT)?;
     served.stop()?;
-    Ok(format!("{} operations by 8 sessions on each path, up to 8 commands in flight on each", figures.ops))
+    ensure!(figures.most_in_flight >= DEPTH, "only {} commands were in flight at once", figures.most_in_flight);
+    Ok(format!("{} operations, up to {} commands in flight over each session", figures.ops, figures.most_in_flight))
 }
 
 /// The server is killed and started again under load; in the end it and iesp are killed at once, as a power cut would.

@@ -42,6 +42,9 @@ pub struct Figures {
     /// How much of the disk was written and read back.
     #[serde(default)]
     pub coverage_percent: f64,
+    /// Most commands in flight at once, over the session that had the fewest.
+    #[serde(default)]
+    pub most_in_flight: u64,
 }
 
 #[derive(Deserialize)]
