@@ -94,8 +94,9 @@ impl Cargo {
             Some(Source::Toolchain) if !from_source => Source::Toolchain,
             _ if [DEBIAN_CARGO, DEBIAN_STD].iter().all(|file| Path::new(file).exists()) => Source::Debian,
             _ => bail!(
-                "no standard library for {triple}: `rustup target add {triple}`, or `cargo xtask setup --full` (on Debian: \
-                 apt-get install rustc-web cargo-web rust-web-src)"
+                "no standard library for {triple}: `rustup target add {triple}`, or `cargo xtask setup{}` (on Debian: apt-get \
+                 install rustc-web cargo-web rust-web-src)",
+                if target == Target::Musl { "" } else { " --full" }
             ),
         };
         if let Some((_, program)) = target.linker()
@@ -174,11 +175,15 @@ impl Cargo {
 
     /// What the linker needs where the standard library brings none of the C side with it.
     fn libraries(&self) -> Result<Vec<String>> {
-        if self.source != Source::Debian || self.target != Target::Musl {
+        if self.target != Target::Musl {
             return Ok(Vec::new());
         }
+        // For what dependencies have in C, whoever has made the standard library.
         if workspace::find_program("musl-gcc").is_none() {
             bail!("no musl-gcc: `cargo xtask setup` installs it (on Debian: musl-tools)");
+        }
+        if self.source == Source::Toolchain {
+            return Ok(Vec::new());
         }
         // The unwinder of gcc, by the name that the standard library asks for: it needs nothing of glibc.
         let folder = self.folder.join("musl-libraries");

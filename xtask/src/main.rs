@@ -1,23 +1,37 @@
 //! `cargo xtask …`: the one way to build, check, test and measure iESP.
 //!
-//! It links no C library, so that it runs on a fresh machine and can install there what the other crates need.
+//! It links no C library, so that it runs on a fresh machine and can install there what the other crates need. On Windows it
+//! has `check` alone: the other tasks are about programs that Unix has.
 
+#[cfg(unix)]
 mod bench;
 mod check;
+#[cfg(unix)]
 mod ci;
+#[cfg(unix)]
 mod clients;
+#[cfg(unix)]
 mod conformance;
 mod cross;
+#[cfg(unix)]
 mod disk;
+#[cfg(unix)]
 mod firmware;
+#[cfg(unix)]
 mod hil;
+#[cfg(unix)]
 mod nbd;
+#[cfg(unix)]
 mod no_std;
+#[cfg(unix)]
 mod package;
+#[cfg(unix)]
 mod plants;
 mod process;
+#[cfg(unix)]
 mod setup;
 mod target;
+#[cfg(unix)]
 mod vm;
 mod workspace;
 
@@ -32,6 +46,7 @@ struct Cli {
     task: Task,
 }
 
+#[cfg(unix)]
 #[derive(Subcommand, Debug)]
 enum Task {
     /// Install what the tests need, with the system's package manager
@@ -67,8 +82,22 @@ enum Task {
     Ci(ci::Args),
 }
 
-fn main() -> ExitCode {
-    let result = match Cli::parse().task {
+#[cfg(windows)]
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// Type check the server for other systems, or try it on this one
+    Check(check::Args),
+}
+
+#[cfg(windows)]
+fn run(Task::Check(args): Task) -> anyhow::Result<bool> {
+    check::run(&args).map(|()| true)
+}
+
+/// Answers whether all was well.
+#[cfg(unix)]
+fn run(task: Task) -> anyhow::Result<bool> {
+    match task {
         Task::Setup(args) => setup::run(&args).map(|()| true),
         Task::Conformance(args) => conformance::run(&args).map(|()| true),
         Task::Clients(args) => clients::run(&args).map(|()| true),
@@ -83,8 +112,11 @@ fn main() -> ExitCode {
         Task::Package(task) => package::run(task).map(|()| true),
         Task::Firmware(task) => firmware::run(&task).map(|()| true),
         Task::Ci(args) => ci::run(&args),
-    };
-    match result {
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

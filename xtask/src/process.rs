@@ -1,12 +1,14 @@
 //! Child processes that always end: with a time limit, with a log, and never longer than the xtask itself.
 
 use std::fs::File;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+#[cfg(unix)]
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+#[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
 use wait_timeout::ChildExt;
 
@@ -25,7 +27,11 @@ impl From<ExitStatus> for Ended {
     fn from(status: ExitStatus) -> Self {
         match status.code() {
             Some(code) => Ended::Exit(code),
+            #[cfg(unix)]
             None => Ended::Signal(status.signal().unwrap_or_default()),
+            // There is always one.
+            #[cfg(windows)]
+            None => Ended::Exit(-1),
         }
     }
 }
@@ -101,7 +107,7 @@ impl Running {
         Ok(Ended::TimedOut)
     }
 
-    /// Asks the child to stop (SIGTERM) and waits for `limit`; then kills it.
+    /// Asks the child to stop (SIGTERM; Ctrl-Break on Windows) and waits for `limit`; then kills it.
     ///
     /// # Errors
     /// When the kernel does not know the child.
@@ -109,7 +115,10 @@ impl Running {
         if let Some(ended) = self.ended()? {
             return Ok(ended);
         }
+        #[cfg(unix)]
         kill_process(self.pid()?, Signal::TERM)?;
+        #[cfg(windows)]
+        windows::interrupt(self.id())?;
         self.wait(limit)
     }
 
@@ -117,6 +126,7 @@ impl Running {
     ///
     /// # Errors
     /// When the kernel does not know the child.
+    #[cfg(unix)]
     pub fn interrupt(&mut self, limit: Duration) -> Result<Ended> {
         if let Some(ended) = self.ended()? {
             return Ok(ended);
@@ -125,6 +135,7 @@ impl Running {
         self.wait(limit)
     }
 
+    #[cfg(unix)]
     fn pid(&self) -> Result<Pid> {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).with_context(|| format!("{} has no id", self.name))
     }
@@ -140,6 +151,7 @@ impl Drop for Running {
 
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
     // SAFETY: the closure runs in the child between fork and exec; it makes one system call (prctl), allocates nothing
     // and takes no lock.
     unsafe {
@@ -147,8 +159,34 @@ fn die_with_parent(command: &mut Command) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+use windows::die_with_parent;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 fn die_with_parent(_command: &mut Command) {}
+
+#[cfg(windows)]
+mod windows {
+    use std::io;
+    use std::os::windows::process::CommandExt;
+    use std::process::Command;
+
+    use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
+    use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+
+    /// A group of its own: Ctrl-Break then reaches the child alone. It outlives this process where that is killed.
+    pub fn die_with_parent(command: &mut Command) {
+        command.creation_flags(CREATE_NEW_PROCESS_GROUP);
+    }
+
+    pub fn interrupt(group: u32) -> io::Result<()> {
+        // SAFETY: numbers alone go in.
+        if unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, group) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
 
 /// A time that has passed, short enough for a table: `0.4 s`, `12.3 s`, `3 min 5 s`.
 pub fn spell(time: Duration) -> String {
@@ -174,7 +212,7 @@ pub fn last_lines(file: &Path, count: usize) -> Vec<String> {
     lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

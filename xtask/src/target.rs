@@ -157,9 +157,10 @@ fn panic_in(stderr: &Path) -> Option<String> {
 
 /// Writes a secret that only this user can read: `iesp` refuses others.
 fn write_secret(file: &Path, secret: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut out = options.open(file).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(writeln!(out, "{secret}")?)
 }
@@ -173,7 +174,7 @@ pub fn sparse_image(file: &Path, bytes: u64) -> Result<()> {
     Ok(image.set_len(bytes)?)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

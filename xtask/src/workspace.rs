@@ -71,13 +71,20 @@ pub fn executable_in(messages: &str, binary: &str) -> Option<PathBuf> {
 /// system's administration that a plain user's `PATH` leaves out.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let file_name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| is_executable(file))
+    std::env::split_paths(&path).chain(system).map(|dir| dir.join(&file_name)).find(|file| is_executable(file))
 }
 
+#[cfg(unix)]
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(windows)]
+fn is_executable(file: &Path) -> bool {
+    file.is_file()
 }
 
 #[cfg(test)]

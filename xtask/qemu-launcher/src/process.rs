@@ -1,7 +1,7 @@
 //! The QEMU process: it ends with its owner.
 
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,7 @@ impl Drop for Process {
 
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
     // SAFETY: the closure runs in the child between fork and exec; it makes one system call (prctl), allocates nothing
     // and takes no lock.
     unsafe {

@@ -138,7 +138,11 @@ impl Shared {
 pub fn pseudo_terminal() -> Result<(File, String)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-    let board = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("no pseudo terminal")?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    // macOS has no such flag: a board's emulator inherits it there.
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = flags | OpenptFlags::CLOEXEC;
+    let board = openpt(flags).context("no pseudo terminal")?;
     grantpt(&board)?;
     unlockpt(&board)?;
     // What is written before the other end is opened would come through the line discipline: an end of line more for

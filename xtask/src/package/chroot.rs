@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::process::{Ended, last_lines, run_logged, spell, timed};
 use crate::workspace;
@@ -35,10 +34,10 @@ impl Chroot {
         std::fs::create_dir(&chroot.root).with_context(|| format!("cannot make {}", chroot.root.display()))?;
         let status = Command::new("tar").arg("-xf").arg(&base).arg("-C").arg(&chroot.root).status();
         ensure!(status.context("tar cannot be started")?.success(), "{} cannot be unpacked", base.display());
-        // What maintainer scripts write to. Its number is the same everywhere on Linux.
-        let (null, mode) = (chroot.root.join("dev/null"), Mode::from_raw_mode(0o666));
-        mknodat(CWD, &null, FileType::CharacterDevice, mode, makedev(1, 3))
-            .with_context(|| format!("{} cannot be made", null.display()))?;
+        // What maintainer scripts write to.
+        let null = chroot.root.join("dev/null");
+        let status = Command::new("mknod").args(["-m", "666"]).arg(&null).args(["c", "1", "3"]).status();
+        ensure!(status.context("mknod cannot be started")?.success(), "{} cannot be made", null.display());
         Ok(chroot)
     }
 

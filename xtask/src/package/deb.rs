@@ -48,8 +48,12 @@ pub fn run(args: &Args) -> Result<()> {
         Some(file) => file.canonicalize().with_context(|| format!("no {}", file.display()))?,
         None => build()?,
     };
-    if !args.no_check {
-        if rustix::process::geteuid().is_root() { check(&package)? } else { check_as_root(&package)? }
+    if args.no_check {
+        println!("package: not checked, as --no-check says");
+    } else if rustix::process::geteuid().is_root() {
+        check(&package)?;
+    } else {
+        check_as_root(&package)?;
     }
     done(&package)
 }
@@ -75,10 +79,14 @@ fn build() -> Result<PathBuf> {
     Ok(PathBuf::from(file))
 }
 
-/// A chroot takes root's rights: by sudo, where that asks nothing.
+/// Whether a chroot can be had, which takes root's rights: this user's, or those of a sudo that asks nothing.
+pub fn may_check() -> bool {
+    let sudo = || Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    rustix::process::geteuid().is_root() || sudo()
+}
+
 fn check_as_root(package: &Path) -> Result<()> {
-    let may = Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
-    if !may {
+    if !may_check() {
         bail!(
             "{} is built, but not checked: a chroot takes root's rights. `sudo -v` first, or run this as root, or with --no-check",
             package.display()

@@ -18,7 +18,9 @@ use crate::workspace;
 /// What every Windows since 10 has.
 const LIBRARIES: &[&str] = &[
     "advapi32.dll",
+    "bcrypt.dll",
     "bcryptprimitives.dll",
+    "crypt32.dll",
     "iphlpapi.dll",
     "kernel32.dll",
     "msvcrt.dll",
@@ -41,7 +43,8 @@ const NAME: &str = "iqn.2026-01.io.github.iesp:windows";
 pub fn run(from_source: bool) -> Result<()> {
     let cargo = Cargo::new(Target::Windows, from_source)?;
     println!("package: {}", cargo.describe());
-    let built = cargo.build_iesp(&["-Ctarget-feature=+crt-static", "-Cstrip=symbols"])?;
+    // What only Linux' parts use is dead here.
+    let built = cargo.build_iesp(&["-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-Adead_code"])?;
     let program = output_folder()?.join("iesp.exe");
     std::fs::copy(&built, &program).with_context(|| format!("cannot write {}", program.display()))?;
     needs_windows_alone(&program)?;

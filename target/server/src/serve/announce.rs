@@ -17,15 +17,7 @@ pub fn announce(node: &Node, config: &Config, snmp: Option<SocketAddr>, metrics:
         }
         println!("  target  {}", offer.target.name);
     }
-    for portal in &catalog.portals {
-        println!("  address {}", portal.address);
-    }
-    for portal in &catalog.portals {
-        let listens = |address: &SocketAddr| catalog.portals.iter().any(|other| other.address == *address);
-        for reached in reach::addresses(portal.address).iter().filter(|address| !listens(address)) {
-            println!("  reached {reached}");
-        }
-    }
+    addresses(&catalog);
     for offer in &catalog.offers {
         urls(&catalog, offer);
     }
@@ -43,6 +35,24 @@ pub fn announce(node: &Node, config: &Config, snmp: Option<SocketAddr>, metrics:
         println!("Warning: {advice}");
     }
     println!("Ctrl-C stops it.");
+}
+
+/// What can be entered elsewhere; then where it listens for that, where this is another address.
+fn addresses(catalog: &Catalog) {
+    let (all, single): (Vec<_>, Vec<_>) =
+        catalog.portals.iter().partition(|portal| portal.address.ip().is_unspecified());
+    for portal in &single {
+        println!("  address {}", portal.address);
+    }
+    for portal in &all {
+        let is_new = |address: &&SocketAddr| single.iter().all(|other| other.address != **address);
+        for reached in reach::addresses(portal.address).iter().filter(is_new) {
+            println!("  address {reached}");
+        }
+    }
+    for portal in &all {
+        println!("  listens {}", portal.address);
+    }
 }
 
 /// A disk in a line.

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use windows_service::service::{
-    ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode, ServiceInfo,
+    Service, ServiceAccess, ServiceControl, ServiceControlAccept, ServiceErrorControl, ServiceExitCode, ServiceInfo,
     ServiceStartType, ServiceState, ServiceStatus, ServiceType,
 };
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{define_windows_service, service_dispatcher};
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_SERVICE_DATABASE_LOCKED};
 
 use crate::cli::Cli;
 use crate::config::{Config, Given};
@@ -24,6 +25,9 @@ const NAME: &str = "iesp";
 
 /// How long it may take to begin or to end; a slow disk may have minutes of flushing.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// How long the manager's database may be locked, as it is while the machine starts.
+const UNLOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// What this process was started with, after `service run`.
 static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
@@ -59,14 +63,32 @@ pub fn install(arguments: &[OsString]) -> Result<(), Failure> {
         account_password: None,
     };
     let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
-    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START | ServiceAccess::QUERY_STATUS;
+    let access =
+        ServiceAccess::CHANGE_CONFIG | ServiceAccess::START | ServiceAccess::QUERY_STATUS | ServiceAccess::DELETE;
     let service = manager.create_service(&info, access).map_err(|error| failed("be installed", &error))?;
     // It is for people to read; without it the service is the same.
     let _ = service.set_description("Serves disk images on the network as iSCSI disks.");
-    service.start(&[] as &[&OsStr]).map_err(|error| failed("be started", &error))?;
-    wait(&service, ServiceState::Running)?;
+    if let Err(failure) = start(&service) {
+        // Not half of it: then it can be installed again.
+        let _ = service.delete();
+        return Err(failure);
+    }
     println!("The service {NAME} is installed, and serves. `iesp service uninstall` takes it away.");
     Ok(())
+}
+
+/// Starts it, and waits until it serves.
+fn start(service: &Service) -> Result<(), Failure> {
+    let deadline = Instant::now() + UNLOCK_LIMIT;
+    loop {
+        match service.start(&[] as &[&OsStr]) {
+            Err(error) if is(&error, ERROR_SERVICE_DATABASE_LOCKED) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            result => break result.map_err(|error| failed("be started", &error))?,
+        }
+    }
+    wait(service, ServiceState::Running)
 }
 
 /// Stops the service and takes it away.
@@ -141,12 +163,16 @@ fn failed(what: &str, error: &windows_service::Error) -> Failure {
         windows_service::Error::Winapi(error) => error.to_string(),
         error => error.to_string(),
     };
-    Failure::runtime(format!(
-        "the service {NAME} cannot {what}: {reason} (services are the administrator's: `Run as administrator`)"
-    ))
+    let remedy = if is(error, ERROR_ACCESS_DENIED) { "; take `Run as administrator`" } else { "" };
+    Failure::runtime(format!("the service {NAME} cannot {what}: {reason}{remedy}"))
 }
 
-fn wait(service: &windows_service::service::Service, wanted: ServiceState) -> Result<(), Failure> {
+/// Whether it is this error of the system's.
+fn is(error: &windows_service::Error, code: u32) -> bool {
+    matches!(error, windows_service::Error::Winapi(error) if error.raw_os_error() == Some(code.cast_signed()))
+}
+
+fn wait(service: &Service, wanted: ServiceState) -> Result<(), Failure> {
     let deadline = Instant::now() + LIMIT;
     loop {
         let status = service.query_status().map_err(|error| failed("be asked", &error))?;

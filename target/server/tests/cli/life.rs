@@ -55,6 +55,10 @@ fn the_first_screen_has_what_initiators_ask_for() {
         assert!(!address.ip().is_unspecified() && address.port() == port);
         TcpStream::connect(address).expect("it is reached there");
     }
+    for address in &server.addresses {
+        assert!(!address.ip().is_unspecified() && address.port() == port, "{}", server.screen);
+    }
+    assert!(server.screen.contains(&format!("\n  listens 0.0.0.0:{port}\n")), "{}", server.screen);
     assert!(!server.screen.contains("-t iqn."), "{}", server.screen);
     let plain = Iesp::ram("1M");
     assert!(plain.screen.contains("-t iqn."), "{}", plain.screen);

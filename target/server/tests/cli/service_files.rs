@@ -52,6 +52,17 @@ fn systemds_unit() {
     assert!(unit.contains("\nType=notify\n") && unit.contains("\nWatchdogSec="));
 }
 
+/// By systemd's own judgement, which needs no running systemd: an exposure of 2.0 at most (--threshold counts in tenths).
+#[test]
+fn systemds_unit_is_hardened() {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--offline=yes", "--threshold=20", "--no-pager"]).arg(package("systemd/iesp.service"));
+    match command.output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => println!("left out: systemd-analyze cannot be started: {error}"),
+    }
+}
+
 #[test]
 fn launchds_plist() {
     let plist = text("macos/io.github.iesp.plist");
