@@ -187,6 +187,9 @@ fn serves(wine: &Wine, folder: &Path) -> Result<()> {
 }
 
 fn is_a_service(wine: &Wine, folder: &Path) -> Result<()> {
+    // Wine ends its service manager, and all services, when no other program runs: somebody is there all the time.
+    let mut resident = wine.iesp(&["-b", "ram", "-d", "1M", "-i", "127.0.0.1", "-p", "0"]);
+    let mut resident = Running::start(resident.stdout(Stdio::null()).stderr(Stdio::null()))?;
     let (portal, url) = addresses(free_port()?);
     // As Wine names this folder.
     let image = format!("Z:{}", folder.join("disk.img").display());
@@ -200,6 +203,8 @@ fn is_a_service(wine: &Wine, folder: &Path) -> Result<()> {
     ensure!(std::net::TcpStream::connect(&portal).is_err(), "the service still serves when it is taken away");
     let again = wine.iesp(&["service", "uninstall"]).output()?;
     ensure!(!again.status.success(), "a service that is not there is taken away");
+    let ended = resident.interrupt(LIMIT)?;
+    ensure!(ended == Ended::Exit(0), "another iesp, beside the service: {ended}");
     Ok(())
 }
 

@@ -182,19 +182,6 @@ fn a_syslog_server_that_is_away() {
     assert!(served.iesp.errors().contains("syslog"), "{}", served.iesp.errors());
 }
 
-#[test]
-fn no_journal_is_said_at_once() {
-    if std::path::Path::new("/run/systemd/journal/socket").exists() {
-        return;
-    }
-    let folder = folder();
-    let file = crate::write(folder.path(), &format!("{}[log.journald]\n", target("a", "1M")));
-    let output = crate::support::process::command(&["--config", &file]).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("journal"), "{said}");
-}
-
 /// Neither by the log nor by what is shown of units.
 #[test]
 fn secrets_stay_secret() {
