@@ -103,7 +103,28 @@ impl Wine {
         wine.make_random_numbers()?;
         // It makes its folder: once, and not while something is waited for.
         logged_for(&wine.folder, "wineboot", wine.command("wineboot").arg("--init"))?;
+        wine.be_patient()?;
         Ok(wine)
+    }
+
+    /// Its service manager gives up a service that does not speak within ten seconds: little, on a machine that is busy. It
+    /// reads this when it starts: so it ends first.
+    fn be_patient(&self) -> Result<()> {
+        let millis = LIMIT.as_millis().to_string();
+        let mut registry = self.command("reg");
+        registry.args([
+            "add",
+            r"HKLM\System\CurrentControlSet\Control",
+            "/v",
+            "ServicesPipeTimeout",
+            "/d",
+            &millis,
+            "/f",
+        ]);
+        logged_for(&self.folder, "registry", &mut registry)?;
+        let mut all_ended = Command::new(&self.server);
+        all_ended.arg("-w").env("WINEPREFIX", &self.prefix);
+        logged_for(&self.folder, "wineserver", &mut all_ended).map(drop)
     }
 
     /// Beside the program, for a Wine that lacks that library.
