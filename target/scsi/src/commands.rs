@@ -4,6 +4,10 @@
 use crate::capabilities::{Capabilities, Limits};
 use crate::sense::Sense;
 
+/// What stands for a CDB that is longer than sixteen bytes: of its operation code (SPC-4 table E.2: variable length CDB) there is
+/// no command here, so that it is refused as such.
+pub const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {

@@ -37,7 +37,7 @@ mod work;
 
 pub use absent::absent_unit;
 pub use capabilities::{Capabilities, Unmap};
-pub use commands::command_name;
+pub use commands::{LONG_CDB, command_name};
 pub use contract::{
     Buffers, Completion, IoError, NexusId, Outcome, REPLY_MAX, Step, StreamError, Streaming, Transfer, status,
 };

@@ -351,13 +351,49 @@ fn unmap_deallocates_each_range() {
     // An empty list, and one of the greatest length.
     disk.run(&unmap_cdb(0), &[]).good();
     disk.run(&unmap_cdb(8), &unmap_list(&[])).good();
-    let list = unmap_list(&[(0, 1); 255]);
+    let apart: Vec<(u64, u32)> = (0..255).map(|n| (2 * n, 1)).collect();
+    let list = unmap_list(&apart);
     disk.run(&unmap_cdb(list.len()), &list).good();
     assert_eq!(disk.steps.len(), 255);
     let list = unmap_list(&[(0, 1); 256]);
     assert_eq!(disk.run(&unmap_cdb(list.len()), &list).code(), (5, 0x26, 0));
     // ANCHOR.
     assert_eq!(disk.run(&[0x42, 1, 0, 0, 0, 0, 0, 0, 8, 0], &unmap_list(&[])).code(), INVALID_FIELD);
+}
+
+#[test]
+fn unmap_joins_ranges_that_touch() {
+    let runs = |ranges: &[(u64, u32)]| {
+        let mut disk = Disk::plain();
+        disk.fill(0, 1000, 0xff);
+        let list = unmap_list(ranges);
+        disk.run(&unmap_cdb(list.len()), &list).good();
+        let runs: Vec<(u64, u64)> = (disk.steps.iter())
+            .map(|step| match step {
+                Step::Unmap { lba, blocks } => (*lba, *blocks),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        // Whatever was joined: these blocks are deallocated, and no others.
+        for lba in 0..1000 {
+            let wanted = ranges.iter().any(|(first, blocks)| (*first..first + u64::from(*blocks)).contains(&lba));
+            let is = runs.iter().any(|(first, blocks)| (*first..first + blocks).contains(&lba));
+            assert_eq!(is, wanted, "block {lba} of {ranges:?}");
+        }
+        runs
+    };
+    let upwards: Vec<(u64, u32)> = (0..255).map(|lba| (lba, 1)).collect();
+    let downwards: Vec<(u64, u32)> = upwards.iter().rev().copied().collect();
+    assert_eq!(runs(&upwards), [(0, 255)]);
+    assert_eq!(runs(&downwards), [(0, 255)]);
+    assert_eq!(runs(&[(7, 1); 255]), [(7, 1)]);
+    // Overlapping, within each other, around each other; none at all between neighbours.
+    assert_eq!(runs(&[(10, 10), (15, 10), (12, 2), (5, 30)]), [(5, 30)]);
+    assert_eq!(runs(&[(10, 10), (900, 0), (20, 5)]), [(10, 15)]);
+    // Neighbours, but for one block.
+    assert_eq!(runs(&[(10, 10), (21, 1), (22, 1), (20, 1)]), [(10, 10), (20, 3)]);
+    assert_eq!(runs(&[(0, 0), (999, 1), (0, 0)]), [(999, 1)]);
+    assert_eq!(runs(&[(0, 0)]), []);
 }
 
 #[test]

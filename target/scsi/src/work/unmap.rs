@@ -42,21 +42,7 @@ impl Unmap {
     }
 
     pub(super) fn step(&mut self, context: &Context<'_>, _: Outcome) -> Result<Next, Sense> {
-        // Neighbours are one range: less for the backend to do, and more of it whole granules.
-        let (mut lba, mut blocks) = (0, 0);
-        while self.next < self.descriptors {
-            let at = HEADER + usize::from(self.next) * DESCRIPTOR;
-            // The list was there when it was checked; a driver that takes it away gets an error.
-            let bytes = context.buffers.data_out.get(at..at + DESCRIPTOR).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
-            match fields(bytes) {
-                (_, 0) => {}
-                (start, more) if blocks > 0 && start == lba + blocks => blocks += more,
-                (start, more) if blocks == 0 => (lba, blocks) = (start, more),
-                _ => break,
-            }
-            self.next += 1;
-        }
-        if blocks > 0 {
+        if let Some((lba, blocks)) = self.next_run(context.buffers.data_out)? {
             return Ok(Next::Io(Step::Unmap { lba, blocks }));
         }
         if !self.flushing && self.descriptors > 0 && context.unit.must_be_durable(false) {
@@ -64,6 +50,29 @@ impl Unmap {
             return Ok(Next::Io(Step::Flush));
         }
         Ok(Next::End(Completion::GOOD))
+    }
+
+    /// The next descriptors that lie next to each other or overlap, upwards or downwards, as one range: less for the backend to do,
+    /// and more of it whole granules. (An SD card takes as long to erase one block as to erase thousands.)
+    fn next_run(&mut self, data_out: &[u8]) -> Result<Option<(u64, u64)>, Sense> {
+        let mut run: Option<(u64, u64)> = None;
+        while self.next < self.descriptors {
+            let at = HEADER + usize::from(self.next) * DESCRIPTOR;
+            // The list was there when it was checked; a driver that takes it away gets an error.
+            let bytes = data_out.get(at..at + DESCRIPTOR).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
+            let (lba, blocks) = fields(bytes);
+            // The check has seen to it that no sum is too large.
+            let (first, end) = run.map_or((lba, lba), |(first, blocks)| (first, first + blocks));
+            if blocks > 0 {
+                if run.is_some() && (lba > end || lba + blocks < first) {
+                    break;
+                }
+                let (first, end) = (first.min(lba), end.max(lba + blocks));
+                run = Some((first, end - first));
+            }
+            self.next += 1;
+        }
+        Ok(run)
     }
 }
 

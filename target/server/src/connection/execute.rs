@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{CommandFault, Outbox, TaskId};
-use iesp_scsi::{Buffers, Completion, IoError, NexusId, Outcome, Step, Transfer, TransportFailure, lun_number};
+use iesp_scsi::{
+    Buffers, Completion, IoError, LONG_CDB, NexusId, Outcome, Step, Transfer, TransportFailure, lun_number,
+};
 
 use super::Driver;
 use super::tasks::{Read, State, Workspace};
@@ -14,9 +16,6 @@ use crate::buffers::Buffer;
 use crate::latency;
 use crate::luns::Lun;
 use crate::pool::{Job, Work};
-
-/// A CDB whose opcode no device server of ours has (SPC-4 table E.2: variable length CDB).
-const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Most unused workspaces that a connection keeps.
 const SPARE: usize = 4;
