@@ -2,6 +2,7 @@
 
 use crate::Clock;
 use crate::card::Card;
+use crate::log::Level;
 
 /// A board, as the types of its parts.
 pub trait Board {
@@ -53,6 +54,12 @@ pub trait Panel {
     /// Writes a line to the serial console, without its end.
     fn line(&mut self, text: core::fmt::Arguments<'_>) {
         let _ = text;
+    }
+
+    /// As [`line`](Self::line), with how bad it is.
+    fn tell(&mut self, level: Level, text: core::fmt::Arguments<'_>) {
+        let _ = level;
+        self.line(text);
     }
 }
 

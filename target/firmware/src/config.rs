@@ -9,6 +9,7 @@ use core::net::Ipv4Addr;
 use heapless::{String, Vec};
 use serde::Deserialize;
 
+use crate::log::Level;
 use crate::target::{Credentials, LUNS, SECRET_MAX};
 
 /// Name of the file.
@@ -82,6 +83,8 @@ pub struct Config {
     pub portal: String<21>,
     /// Address of a time server; empty for none.
     pub ntp_host: String<64>,
+    /// What SNMP requests must name.
+    pub snmp_community: String<32>,
     /// Writes are refused.
     pub read_only: bool,
 }
@@ -113,6 +116,7 @@ impl Default for Config {
             gateway: String::new(),
             portal: String::new(),
             ntp_host: String::new(),
+            snmp_community: String::try_from("public").unwrap_or_default(),
             read_only: false,
         }
     }
@@ -160,7 +164,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let is_level = matches!(self.log_level.as_str(), "debug" | "info" | "warning" | "error");
+        let is_level = Level::parse(&self.log_level).is_some();
         let rules = [
             (is_level, "log-level", "debug, info, warning or error"),
             (self.trim_level <= 2, "trim-level", "0, 1 or 2"),
@@ -179,6 +183,11 @@ impl Config {
             Some((_, key, allowed)) => Err(ConfigError::Value(key, allowed)),
             None => Ok(()),
         }
+    }
+
+    /// How much is told.
+    pub fn level(&self) -> Level {
+        Level::parse(&self.log_level).unwrap_or(Level::Info)
     }
 
     /// The names of the disks.

@@ -6,16 +6,19 @@ use core::task::{Context, Poll};
 
 use embassy_futures::join::join_array;
 use embassy_net::Stack;
-use embassy_time::{Duration, Timer};
+use embassy_time::{Duration, Timer, with_timeout};
 
 use crate::board::{Board, Led, Panel, Watchdog};
 use crate::card::Facts;
 use crate::config::{Config, FILE, FILE_MAX};
+use crate::flash::{FlashStore, NoFlash};
+use crate::log::{Journal, Level, Log};
 use crate::memory::{ConnectionMemory, Memory};
 use crate::net;
+use crate::net::services::{NoServices, Services, Surroundings};
 use crate::store::Store;
 use crate::target::{Disk, Target};
-use crate::volume::{self, VolumeError};
+use crate::volume::{self, File, VolumeError};
 
 /// TCP port of iSCSI.
 pub const PORT: u16 = 3260;
@@ -29,10 +32,10 @@ const RETRY: Duration = Duration::from_secs(2);
 pub enum Stage {
     /// Power on.
     Start = 1,
-    /// The configuration is read.
-    Configuration = 2,
     /// The card is initialised.
-    Card = 3,
+    Card = 2,
+    /// The configuration is read.
+    Configuration = 3,
     /// The disks are looked for.
     Disk = 4,
     /// The network is waited for.
@@ -63,6 +66,25 @@ pub struct Parts<B: Board, W> {
     pub reset_reason: &'static str,
 }
 
+/// What not every board has.
+pub struct Extras<'m, S, F> {
+    /// Room for lines that wait for a syslog server: 256 bytes at least, 1 KiB for those of a start.
+    pub journal: &'m mut [u8],
+    /// What runs beside the connections.
+    pub services: S,
+    /// Where the configuration is kept.
+    pub flash: F,
+    /// What the panic said that ended the last start ([`LastWords`](crate::last_words::LastWords)).
+    pub last_words: Option<&'m str>,
+}
+
+impl Extras<'_, NoServices, NoFlash> {
+    /// Nothing.
+    pub fn none() -> Self {
+        Self { journal: &mut [], services: NoServices, flash: NoFlash, last_words: None }
+    }
+}
+
 /// Waits for a part of the start, whose code is kept apart: on the stack of a small board there is room for what runs, and
 /// not for all that could run.
 macro_rules! apart {
@@ -77,7 +99,7 @@ fn poll_apart<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll
     future.poll(context)
 }
 
-/// Runs the board. The network stack's runner is the board's to run.
+/// Runs a board that has nothing but what it serves with. The network stack's runner is the board's to run.
 pub async fn run<
     B: Board,
     W: Watchdog,
@@ -93,56 +115,101 @@ pub async fn run<
     stack: Stack<'_>,
     memory: &mut Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>,
 ) -> ! {
-    let Parts { card, clock, mut panel, random, mut watchdog, config, mac, prefix, reset_reason } = parts;
-    panel.light(Led::Green, true);
-    panel.light(Led::Yellow, true);
-    stage(&mut panel, Stage::Start);
-    panel.line(format_args!("iESP {}, reset: {reset_reason}", env!("CARGO_PKG_VERSION")));
+    run_with(parts, stack, memory, Extras::none()).await
+}
 
-    let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
-    stage(&mut panel, Stage::Card);
-    let facts = apart!(start_card(&mut store, &mut panel, &mut watchdog));
-    stage(&mut panel, Stage::Configuration);
-    let config = apart!(read_config(&mut store, &mut panel, config));
-    let hostname = net::Hostname::new(prefix, mac);
-    net::configure(stack, &config, &hostname);
-
-    stage(&mut panel, Stage::Disk);
-    let target = Target::<B, CONNECTIONS>::new(
-        &config.target_name,
-        config.credentials(),
-        store,
-        (clock, panel, random),
-        config.trim_level > 0,
-    );
-    // A name that the configuration let pass is neither empty nor too long.
-    let Ok(mut target) = target else {
+/// Runs a board. The network stack's runner is the board's to run; it has room for as many sockets as there are connections and
+/// services, for one more where there is one connection, and for DHCP's.
+pub async fn run_with<
+    'm,
+    B: Board,
+    W: Watchdog,
+    S: Services,
+    F: FlashStore,
+    const CONNECTIONS: usize,
+    const TASKS: usize,
+    const TEXT: usize,
+    const UNIT: usize,
+    const WORK: usize,
+    const TCP: usize,
+    const CACHE: usize,
+>(
+    parts: Parts<B, W>,
+    stack: Stack<'_>,
+    memory: &'m mut Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>,
+    extras: Extras<'m, S, F>,
+) -> ! {
+    let Parts { card, clock, panel, random, mut watchdog, config, mac, prefix, reset_reason } = parts;
+    let Extras { journal, services, mut flash, last_words } = extras;
+    // What waits is no reason for a reset; what does not let others go on is.
+    let mut feeding = pin!(async {
         loop {
-            pending::<()>().await
+            watchdog.feed();
+            Timer::after_millis(500).await;
         }
-    };
-    target.set_portal(config.portal());
-    for (number, name) in config.disks().enumerate() {
-        loop {
-            match apart!(add_disk(&mut target, name, number, &facts, config.read_only, WORK)) {
-                Ok(()) => break,
-                Err(error) => {
-                    target.with_panel(|panel| {
-                        panel.light(Led::Red, true);
-                        panel.line(format_args!("disk {name}: {error}"));
-                    });
-                    watchdog.feed();
-                    Timer::after(RETRY).await;
-                    // Another card may have been put in meanwhile.
-                    let _ = target.store().lock().await.start().await;
-                }
+    });
+    let mut program = pin!(async {
+        let mut panel = Log::new(panel, Journal::new(journal));
+        panel.light(Led::Green, true);
+        panel.light(Led::Yellow, true);
+        stage(&mut panel, Stage::Start);
+        panel.line(format_args!("iESP {}, reset: {reset_reason}", env!("CARGO_PKG_VERSION")));
+        if let Some(words) = last_words {
+            panel.tell(Level::Error, format_args!("the last start ended by a panic: {words}"));
+        }
+
+        let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
+        stage(&mut panel, Stage::Card);
+        let facts = apart!(start_card(&mut store, &mut panel));
+        stage(&mut panel, Stage::Configuration);
+        let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
+        panel.set_level(config.level());
+        let hostname = net::Hostname::new(prefix, mac);
+        net::configure(stack, &config, &hostname);
+
+        stage(&mut panel, Stage::Disk);
+        let target = Target::<B, CONNECTIONS>::new(
+            &config.target_name,
+            config.credentials(),
+            store,
+            (clock, panel, random),
+            config.trim_level > 0,
+        );
+        // A name that the configuration let pass is neither empty nor too long.
+        let Ok(mut target) = target else {
+            loop {
+                pending::<()>().await
+            }
+        };
+        target.set_portal(config.portal());
+        for (number, name) in config.disks().enumerate() {
+            while let Err(error) = apart!(add_disk(&mut target, name, number, &facts, config.read_only, WORK)) {
+                target.with_panel(|panel| {
+                    panel.light(Led::Red, true);
+                    panel.tell(Level::Error, format_args!("disk {name}: {error}"));
+                });
+                Timer::after(RETRY).await;
+                // Another card may have been put in meanwhile.
+                let _ = target.store().lock().await.start().await;
             }
         }
-    }
-    let target = &target;
 
-    target.with_panel(|panel| stage(panel, Stage::Network));
-    apart!(serve(target, stack, &mut memory.connections, &hostname, &mut watchdog))
+        target.with_panel(|panel| stage(panel, Stage::Network));
+        let around = Surroundings {
+            target: &target,
+            config: &config,
+            hostname: &hostname,
+            port: PORT,
+            segment: (UNIT - 128) as u32 / 512 * 512,
+        };
+        apart!(serve(around, stack, &mut memory.connections, services))
+    });
+    // As `join` does it, without moving anything: a small board's stack has no room for two of these.
+    poll_fn(|context| {
+        let _: Poll<()> = feeding.as_mut().poll(context);
+        program.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Serves, for ever. What it holds takes the room that the start no longer needs.
@@ -155,37 +222,43 @@ async fn serve<
     const WORK: usize,
     const TCP: usize,
 >(
-    target: &Target<'_, B, CONNECTIONS>,
+    around: Surroundings<'_, '_, B, CONNECTIONS>,
     stack: Stack<'_>,
     memory: &mut [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
-    hostname: &net::Hostname,
-    watchdog: &mut impl Watchdog,
+    services: impl Services,
 ) -> ! {
+    let (target, config, hostname) = (around.target, around.config, around.hostname);
     let mut connections = pin!(connections(target, stack, memory));
     let mut ready = pin!(async {
-        stack.wait_config_up().await;
+        let patience = Duration::from_secs(config.eth_wait_time.into());
+        let network = async || {
+            stack.wait_link_up().await;
+            stack.wait_config_up().await;
+        };
+        if with_timeout(patience, network()).await.is_err() {
+            target.with_panel(|panel| {
+                panel.light(Led::Red, true);
+                panel.tell(Level::Error, format_args!("no network after {} s: it is waited for", config.eth_wait_time));
+            });
+            network().await;
+        }
         target.with_panel(|panel| {
             stage(panel, Stage::Serving);
             panel.light(Led::Green, false);
             panel.light(Led::Yellow, false);
             panel.light(Led::Red, false);
-            if let Some(config) = stack.config_v4() {
-                panel.line(format_args!("{}: serving on {}:{PORT}", hostname.as_str(), config.address.address()));
+            if let Some(address) = stack.config_v4() {
+                let (name, address) = (hostname.as_str(), address.address.address());
+                panel.line(format_args!("{name}: serving on {address}:{PORT}, target {}", config.target_name));
             }
         });
         pending::<()>().await;
     });
-    let mut housekeeping = pin!(async {
-        loop {
-            watchdog.feed();
-            Timer::after_millis(500).await;
-        }
-    });
-    // As `join` does it, without moving anything: a small board's stack has no room for two of these.
+    let mut services = pin!(services.run(stack, around));
     poll_fn(|context| {
         let _ = connections.as_mut().poll(context);
         let _ = ready.as_mut().poll(context);
-        let _: Poll<()> = housekeeping.as_mut().poll(context);
+        let _: Poll<()> = services.as_mut().poll(context);
         Poll::Pending
     })
     .await
@@ -221,11 +294,7 @@ fn stage(panel: &mut impl Panel, stage: Stage) {
 }
 
 /// Starts the card, however long it takes until there is one.
-async fn start_card<C: crate::Card>(
-    store: &mut Store<'_, C>,
-    panel: &mut impl Panel,
-    watchdog: &mut impl Watchdog,
-) -> Facts {
+async fn start_card<C: crate::Card>(store: &mut Store<'_, C>, panel: &mut impl Panel) -> Facts {
     loop {
         match store.start().await {
             Ok(facts) => {
@@ -240,50 +309,59 @@ async fn start_card<C: crate::Card>(
             }
             Err(error) => {
                 panel.light(Led::Red, true);
-                panel.line(format_args!("card: {error}"));
-                watchdog.feed();
+                panel.tell(Level::Error, format_args!("card: {error}"));
                 Timer::after(RETRY).await;
             }
         }
     }
 }
 
-/// The configuration: from the card where it is there, else from flash, else the defaults. What is wrong is told, and the
-/// next one is taken.
+/// The configuration: from the card where it is there, and then kept on the board's flash; else what was kept, else what came
+/// with the program, else the defaults. What is wrong is told, and the next one is taken.
 async fn read_config<C: crate::Card>(
     store: &mut Store<'_, C>,
     panel: &mut impl Panel,
-    flash: Option<&'static [u8]>,
+    flash: &mut impl FlashStore,
+    built_in: Option<&'static [u8]>,
 ) -> Config {
     let mut room = [0; FILE_MAX + 1];
     match volume::read(store, FILE, &mut room).await {
-        Ok(text) => match Config::parse(text) {
-            Ok(config) => {
-                panel.line(format_args!("{FILE}: from the card"));
+        Ok(text) => {
+            if let Some(config) = parse(text, "the card", panel) {
+                keep(text, flash, panel);
                 return config;
             }
-            Err(error) => {
-                panel.light(Led::Red, true);
-                panel.line(format_args!("card: {error}"));
-            }
-        },
+        }
         Err(VolumeError::NotFound | VolumeError::NoFileSystem) => {}
-        Err(error) => panel.line(format_args!("{FILE}: {error}")),
+        Err(error) => panel.tell(Level::Error, format_args!("{FILE}: {error}")),
     }
-    match flash.map(Config::parse) {
-        Some(Ok(config)) => {
-            panel.line(format_args!("{FILE}: from flash"));
-            config
+    let kept = flash.read(&mut room).and_then(|text| parse(text, "flash, as it was on a card", panel));
+    if let Some(config) = kept.or_else(|| parse(built_in?, "flash", panel)) {
+        return config;
+    }
+    panel.line(format_args!("{FILE}: none, the defaults hold"));
+    Config::default()
+}
+
+fn parse(text: &[u8], source: &str, panel: &mut impl Panel) -> Option<Config> {
+    match Config::parse(text) {
+        Ok(config) => {
+            panel.line(format_args!("{FILE}: from {source}"));
+            Some(config)
         }
-        Some(Err(error)) => {
+        Err(error) => {
             panel.light(Led::Red, true);
-            panel.line(format_args!("flash: {error}"));
-            Config::default()
+            panel.tell(Level::Error, format_args!("{source}: {error}"));
+            None
         }
-        None => {
-            panel.line(format_args!("{FILE}: none, the defaults hold"));
-            Config::default()
-        }
+    }
+}
+
+/// The next card may have none.
+fn keep(text: &[u8], flash: &mut impl FlashStore, panel: &mut impl Panel) {
+    let mut there = [0; FILE_MAX + 1];
+    if flash.read(&mut there) != Some(text) && flash.write(text).is_ok() {
+        panel.line(format_args!("{FILE}: kept on flash"));
     }
 }
 
@@ -298,7 +376,11 @@ async fn add_disk<B: Board, const CONNECTIONS: usize>(
 ) -> Result<(), VolumeError> {
     let file = {
         let mut store = target.store().lock().await;
-        volume::find(&mut store, name).await?
+        let file = volume::find(&mut store, name).await?;
+        if file.is_unwritten() {
+            complete(target, &mut store, &file, name, read_only).await?;
+        }
+        file
     };
     let pieces = file.extents.pieces().len();
     let blocks = file.extents.blocks();
@@ -306,9 +388,33 @@ async fn add_disk<B: Board, const CONNECTIONS: usize>(
     let added = target.add(disk, buffer);
     target.with_panel(|panel| match added {
         Ok(()) => panel.line(format_args!("LUN {number}: {name}, {} MiB in {pieces} pieces", blocks >> 11)),
-        Err(error) => panel.line(format_args!("LUN {number}: {name}: {error:?}")),
+        Err(error) => panel.tell(Level::Error, format_args!("LUN {number}: {name}: {error:?}")),
     });
     Ok(())
+}
+
+/// Zeros for what was never written of a disk's file; progress is shown.
+async fn complete<B: Board, const CONNECTIONS: usize>(
+    target: &Target<'_, B, CONNECTIONS>,
+    store: &mut Store<'_, B::Card>,
+    file: &File,
+    name: &str,
+    read_only: bool,
+) -> Result<(), VolumeError> {
+    if read_only {
+        return Err(VolumeError::Unwritten);
+    }
+    let mut shown = 0;
+    volume::write_to_its_end(store, file, |done, all| {
+        let percent = done * 100 / all;
+        if done == all || percent >= shown + 5 {
+            shown = percent;
+            target.with_panel(|panel| {
+                panel.line(format_args!("disk {name}: {percent} % of what was never written is zeros now"));
+            });
+        }
+    })
+    .await
 }
 
 /// The identity of a disk is its card's, and which of the card's disks it is: a version 8 UUID (RFC 9562 5.8).

@@ -1,6 +1,7 @@
 //! The network: what goes over it besides the disks' blocks, and the sockets that these go over.
 
 mod serve;
+pub mod services;
 
 use core::fmt::Write as _;
 

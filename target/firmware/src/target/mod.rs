@@ -16,6 +16,7 @@ use crate::Clock;
 use crate::board::{Board, Led, Panel};
 use crate::card::BLOCK;
 use crate::extents::Extents;
+use crate::log::Log;
 use crate::sd::{Erased, Error};
 use crate::store::Store;
 pub use connection::{Buffers, End, Protocol};
@@ -110,7 +111,7 @@ pub struct Target<'m, B: Board, const CONNECTIONS: usize> {
     inventory: Vec<u16, LUNS>,
     pub(crate) store: Mutex<NoopRawMutex, Store<'m, B::Card>>,
     pub(crate) clock: B::Clock,
-    pub(crate) panel: RefCell<B::Panel>,
+    pub(crate) panel: RefCell<Log<'m, B::Panel>>,
     pub(crate) random: RefCell<B::Random>,
     pub(crate) seats: Seats<CONNECTIONS>,
     pub(crate) counters: Cell<Counters>,
@@ -142,7 +143,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         name: &str,
         credentials: Option<Credentials>,
         store: Store<'m, B::Card>,
-        (clock, panel, random): (B::Clock, B::Panel, B::Random),
+        (clock, panel, random): (B::Clock, Log<'m, B::Panel>, B::Random),
         trim: bool,
     ) -> Result<Self, TargetError> {
         let name = name.try_into().ok().filter(|name: &String<223>| !name.is_empty()).ok_or(TargetError::Name)?;
@@ -203,8 +204,8 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         self.counters.get()
     }
 
-    /// The panel.
-    pub fn with_panel<T>(&self, f: impl FnOnce(&mut B::Panel) -> T) -> T {
+    /// The panel, and the journal of its lines.
+    pub fn with_panel<T>(&self, f: impl FnOnce(&mut Log<'m, B::Panel>) -> T) -> T {
         f(&mut self.panel.borrow_mut())
     }
 

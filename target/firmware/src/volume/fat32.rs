@@ -1,11 +1,10 @@
 //! FAT32 (Microsoft's FAT specification of 2005): files of up to 4 GiB less one byte.
 
+use super::directory::{Directory, same_unit};
 use super::sectors::{Sectors, byte, u16_at, u32_at};
-use super::{Clusters, File, VolumeError, same_name};
+use super::{Clusters, File, VolumeError};
 use crate::card::Card;
 
-/// Bytes of a directory entry.
-const ENTRY: usize = 32;
 const DIRECTORY: u8 = 0x10;
 const LABEL: u8 = 0x08;
 /// Attributes of an entry that is a part of a long name.
@@ -74,32 +73,19 @@ impl Fat32 {
         name: &str,
     ) -> Result<File, VolumeError> {
         let mut long = Long::default();
-        let mut cluster = self.root;
-        for _ in 0..self.clusters.count {
-            let first = self.clusters.sector(cluster)?;
-            for sector in 0..self.clusters.sectors() {
-                let bytes = sectors.get(first + sector).await?;
-                for entry in bytes.chunks_exact(ENTRY) {
-                    let attributes = byte(entry, 11);
-                    match byte(entry, 0) {
-                        0x00 => return Err(VolumeError::NotFound),
-                        // It was deleted.
-                        0xe5 => long = Long::default(),
-                        _ if attributes & 0x3f == LONG => long.take(entry, name),
-                        _ if attributes & LABEL != 0 => long = Long::default(),
-                        _ => {
-                            if long.is(entry, name) || is_short(entry, name) {
-                                let found = Found::of(entry);
-                                return self.file(sectors, found).await;
-                            }
-                            long = Long::default();
-                        }
-                    }
+        let mut directory = Directory::new(self.clusters, self.root);
+        while let Some((_, entry)) = directory.next(sectors).await? {
+            let attributes = byte(&entry, 11);
+            match byte(&entry, 0) {
+                0x00 => break,
+                // It was deleted.
+                0xe5 => long = Long::default(),
+                _ if attributes & 0x3f == LONG => long.take(&entry, name),
+                _ if attributes & LABEL != 0 => long = Long::default(),
+                _ if long.is(&entry, name) || is_short(&entry, name) => {
+                    return self.file(sectors, Found::of(&entry)).await;
                 }
-            }
-            match self.clusters.next(sectors, cluster).await? {
-                Some(next) => cluster = next,
-                None => break,
+                _ => long = Long::default(),
             }
         }
         Err(VolumeError::NotFound)
@@ -111,7 +97,7 @@ impl Fat32 {
         }
         let len = u64::from(found.len);
         let extents = self.clusters.extents(sectors, found.first, len, false).await?;
-        Ok(File { extents, len, valid: len })
+        Ok(File { extents, len, valid: len, entries: None })
     }
 }
 
@@ -152,12 +138,7 @@ impl Long {
                 break;
             }
             self.len += 1;
-            self.same &= wanted.next().is_some_and(|wanted| {
-                match (char::from_u32(u32::from(here)), char::from_u32(u32::from(wanted))) {
-                    (Some(a), Some(b)) => same_name(a, b),
-                    _ => here == wanted,
-                }
-            });
+            self.same &= wanted.next().is_some_and(|wanted| same_unit(here, wanted));
         }
     }
 

@@ -3,19 +3,22 @@
 //! An own walk rather than a file system's crate: it reads only, knows exFAT and FAT32 alike, needs one sector of memory, and
 //! gives what no crate gives: the extents of a file. From then on the file system is off the data path.
 
+mod directory;
 mod exfat;
 mod fat32;
 mod sectors;
 mod table;
+mod unwritten;
 
 use core::fmt;
 
-use crate::card::Card;
+use crate::card::{BLOCK, Card};
 use crate::extents::{Extents, TooManyPieces};
 use crate::sd::Error;
 use crate::store::Store;
 use crate::target::PIECES;
 use sectors::Sectors;
+pub use unwritten::write_to_its_end;
 
 /// Why a disk was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub enum VolumeError {
     Fragmented,
     /// The file has less than one block.
     Empty,
+    /// Some of the file was never written, and may not be.
+    Unwritten,
 }
 
 impl fmt::Display for VolumeError {
@@ -55,6 +60,9 @@ impl fmt::Display for VolumeError {
             Self::Fragmented => write!(
                 f,
                 "the file lies in more than {PIECES} pieces: move it away, and copy it back to the empty card"
+            ),
+            Self::Unwritten => f.write_str(
+                "the file was never written to its end, which a board does at its first start: start it once without read-only",
             ),
             Self::Empty => f.write_str("the file is empty: make it as large as the disk is to be"),
         }
@@ -80,8 +88,18 @@ pub struct File {
     pub extents: Extents<PIECES>,
     /// Its length in bytes.
     pub len: u64,
-    /// Bytes from its start that the file system says were written.
+    /// Bytes from its start that the file system says were written: what is behind them reads as zeros, whatever is on the
+    /// card (exFAT 7.6.5).
     pub valid: u64,
+    /// Its entries, where `valid` can be less than `len`.
+    entries: Option<exfat::Entries>,
+}
+
+impl File {
+    /// Whether some of its blocks were never written.
+    pub fn is_unwritten(&self) -> bool {
+        self.valid < self.extents.blocks() * BLOCK as u64
+    }
 }
 
 /// Clusters of a volume: what both file systems have in common.
@@ -121,7 +139,7 @@ impl Clusters {
 
     /// The cluster behind this one; `None` at the end of the chain.
     async fn next<C: Card>(&self, sectors: &mut Sectors<'_, '_, C>, number: u32) -> Result<Option<u32>, VolumeError> {
-        let sector = sectors.get(self.fat + number / 128).await?;
+        let sector = sectors.get(self.fat.saturating_add(number / 128)).await?;
         let entry = sectors::u32_at(sector, (number % 128) as usize * 4) & self.mask;
         match entry {
             end if end >= self.end => Ok(None),
@@ -148,7 +166,7 @@ impl Clusters {
         }
         let mut extents = Extents::default();
         if contiguous {
-            self.sector(first + (wanted as u32 - 1))?;
+            self.sector(first.saturating_add(wanted as u32 - 1))?;
             let count = u32::try_from(blocks).map_err(|_| VolumeError::Damaged("a file larger than a card"))?;
             extents.push(crate::extents::Extent { first: self.sector(first)?, count })?;
             return Ok(extents);
@@ -211,7 +229,7 @@ async fn locate<C: Card>(store: &mut Store<'_, C>, name: &str) -> Result<File, V
     let whole = |first: u32, count: u64| {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let len = u64::from(count) * 512;
-        File { extents: Extents::of(first, count), len, valid: len }
+        File { extents: Extents::of(first, count), len, valid: len, entries: None }
     };
     if name == "@card" {
         return Ok(whole(0, blocks));
@@ -240,7 +258,7 @@ async fn locate<C: Card>(store: &mut Store<'_, C>, name: &str) -> Result<File, V
     Err(answer)
 }
 
-/// Reads a small file, as far as there is room; how many bytes it has.
+/// Reads a small file, as far as there is room.
 ///
 /// # Errors
 /// As for [`find`].
@@ -251,16 +269,13 @@ pub async fn read<'b, C: Card>(
 ) -> Result<&'b [u8], VolumeError> {
     let file = locate(store, name).await?;
     let len = usize::try_from(file.len).unwrap_or(usize::MAX).min(room.len());
+    let valid = usize::try_from(file.valid).unwrap_or(usize::MAX);
     let mut sectors = Sectors::new(store);
     for (number, part) in room.get_mut(..len).unwrap_or_default().chunks_mut(512).enumerate() {
         let Some(at) = file.extents.find(number as u64, 1) else { break };
         let sector = sectors.get(at.first).await?;
         part.copy_from_slice(sector.get(..part.len()).unwrap_or_default());
     }
+    room.get_mut(valid..len).unwrap_or_default().fill(0);
     Ok(room.get(..len).unwrap_or_default())
-}
-
-/// Whether two names are the same but for the case of their letters.
-fn same_name(a: char, b: char) -> bool {
-    a == b || a.to_lowercase().eq(b.to_lowercase())
 }

@@ -24,6 +24,21 @@ impl<'s, 'm, C: Card> Sectors<'s, 'm, C> {
         }
         Ok(&self.sector)
     }
+
+    /// A sector that is going to be changed: [`put`](Self::put) writes it.
+    pub(super) async fn get_mut(&mut self, number: u32) -> Result<&mut [u8; BLOCK], Error> {
+        self.get(number).await?;
+        Ok(&mut self.sector)
+    }
+
+    /// Writes the sector that was got last, durably.
+    pub(super) async fn put(&mut self) -> Result<(), Error> {
+        if let Some(number) = self.at {
+            self.store.write(number, &self.sector).await?;
+            self.store.flush().await?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -7,62 +7,57 @@ use super::Driver;
 use crate::Clock;
 use crate::board::{Board, Led};
 use crate::card::BLOCK;
+use crate::extents::Extent;
 use crate::sd::Error;
+use crate::store::Store;
 use crate::target::{Target, io_error};
 
 impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
     /// Reads blocks of a logical unit; `data` is a whole number of blocks.
-    pub(super) async fn read_blocks(&self, lun: u16, mut lba: u64, mut data: &mut [u8]) -> Result<(), IoError> {
-        let lun = self.lun(lun).ok_or(IoError::Other)?;
-        let began = self.clock.now_us();
-        self.light(Led::Green, true);
-        let mut store = self.store.lock().await;
-        let mut result = Ok(());
-        while !data.is_empty() && result.is_ok() {
-            let Some(piece) = lun.extents.find(lba, (data.len() / BLOCK) as u32) else {
-                result = Err(IoError::Other);
-                break;
-            };
-            let len = (piece.count as usize * BLOCK).min(data.len());
-            let (now, later) = core::mem::take(&mut data).split_at_mut(len);
-            result = store.read(piece.first, now).await.map_err(|error| self.told(error));
-            self.count(|counters| counters.bytes_read += len as u64);
+    pub(super) async fn read_blocks(&self, lun: u16, lba: u64, mut data: &mut [u8]) -> Result<(), IoError> {
+        let len = data.len();
+        let read = async |store: &mut Store<'_, B::Card>, piece: Extent| {
+            let (now, later) = core::mem::take(&mut data).split_at_mut(piece.count as usize * BLOCK);
             data = later;
-            lba += u64::from(piece.count);
-        }
-        self.light(Led::Green, false);
-        self.count(|counters| counters.waited_us += self.clock.now_us() - began);
+            store.read(piece.first, now).await
+        };
+        let result = self.in_pieces(lun, lba, (len / BLOCK) as u64, Led::Green, read).await;
+        self.count(|counters| counters.bytes_read += len as u64);
         result
     }
 
     /// Writes blocks of a logical unit; `data` is a whole number of blocks.
-    pub(super) async fn write_blocks(&self, lun: u16, mut lba: u64, mut data: &[u8]) -> Result<(), IoError> {
-        let lun = self.lun(lun).ok_or(IoError::Other)?;
-        let began = self.clock.now_us();
-        self.light(Led::Yellow, true);
-        let mut store = self.store.lock().await;
-        let mut result = Ok(());
-        while !data.is_empty() && result.is_ok() {
-            let Some(piece) = lun.extents.find(lba, (data.len() / BLOCK) as u32) else {
-                result = Err(IoError::Other);
-                break;
-            };
-            let (now, later) = data.split_at((piece.count as usize * BLOCK).min(data.len()));
-            result = store.write(piece.first, now).await.map_err(|error| self.told(error));
-            self.count(|counters| counters.bytes_written += now.len() as u64);
+    pub(super) async fn write_blocks(&self, lun: u16, lba: u64, mut data: &[u8]) -> Result<(), IoError> {
+        let len = data.len();
+        let write = async |store: &mut Store<'_, B::Card>, piece: Extent| {
+            let (now, later) = data.split_at(piece.count as usize * BLOCK);
             data = later;
-            lba += u64::from(piece.count);
-        }
-        self.light(Led::Yellow, false);
-        self.count(|counters| counters.waited_us += self.clock.now_us() - began);
+            store.write(piece.first, now).await
+        };
+        let result = self.in_pieces(lun, lba, (len / BLOCK) as u64, Led::Yellow, write).await;
+        self.count(|counters| counters.bytes_written += len as u64);
         result
     }
 
     /// Erases blocks of a logical unit: only for a card that erases to zeros.
-    pub(super) async fn erase_blocks(&self, lun: u16, mut lba: u64, mut blocks: u64) -> Result<(), IoError> {
+    pub(super) async fn erase_blocks(&self, lun: u16, lba: u64, blocks: u64) -> Result<(), IoError> {
+        let erase = async |store: &mut Store<'_, B::Card>, piece: Extent| store.erase(piece.first, piece.count).await;
+        self.in_pieces(lun, lba, blocks, Led::Yellow, erase).await
+    }
+
+    /// Does something to each piece of the card that blocks of a logical unit lie in, one after the other, until one fails.
+    async fn in_pieces(
+        &self,
+        lun: u16,
+        mut lba: u64,
+        mut blocks: u64,
+        led: Led,
+        mut work: impl AsyncFnMut(&mut Store<'_, B::Card>, Extent) -> Result<(), Error>,
+    ) -> Result<(), IoError> {
         let lun = self.lun(lun).ok_or(IoError::Other)?;
+        let began = self.clock.now_us();
+        self.light(led, true);
         let mut store = self.store.lock().await;
-        self.light(Led::Yellow, true);
         let mut result = Ok(());
         while blocks > 0 && result.is_ok() {
             let most = u32::try_from(blocks).unwrap_or(u32::MAX);
@@ -70,11 +65,12 @@ impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
                 result = Err(IoError::Other);
                 break;
             };
-            result = store.erase(piece.first, piece.count).await.map_err(|error| self.told(error));
+            result = work(&mut store, piece).await.map_err(|error| self.told(error));
             lba += u64::from(piece.count);
             blocks -= u64::from(piece.count);
         }
-        self.light(Led::Yellow, false);
+        self.light(led, false);
+        self.count(|counters| counters.waited_us += self.clock.now_us() - began);
         result
     }
 

@@ -3,16 +3,13 @@
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::connection::Command;
 use iesp_iscsi::{Collect, CommandFault, Event, Outbox, Received, TaskId};
-use iesp_scsi::{Completion, Outcome, Transfer, lun_number};
+use iesp_scsi::{Completion, LONG_CDB, Outcome, Transfer, lun_number};
 
 use super::slots::{State, Stream};
 use super::{Driver, End};
 use crate::board::Board;
 use crate::card::BLOCK;
 use crate::target::door::Door;
-
-/// A CDB whose opcode no device server of ours has (SPC-4 table E.2: variable length CDB).
-const LONG_CDB: [u8; 16] = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Room for a status with sense data, an R2T and the like.
 pub(super) const ANSWER: usize = 512;
