@@ -6,14 +6,17 @@ use std::fmt::Arguments;
 use std::rc::Rc;
 
 use embassy_net::StackResources;
-use iesp_firmware::board::{Led, NoWatchdog, Panel};
+use iesp_firmware::board::{Led, Panel};
+use iesp_firmware::last_words::LastWords;
 use iesp_firmware::memory::{LargeMemory, Memory, SmallMemory};
+use iesp_firmware::net::services::{Health, NetworkServices, NoServices, ServiceMemory, Services};
 use iesp_firmware::sd::SdCard;
-use iesp_firmware::{Board, Parts};
+use iesp_firmware::{Board, Extras, Parts};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::network::Port;
+use crate::parts::{SimFlash, SimRadio, SimWatchdog};
 use crate::slot::{Bus, Select, Slot, SlotClock};
 use crate::time::{alongside, now_us};
 
@@ -98,8 +101,8 @@ impl Board for SimBoard {
     type Random = Seeded;
 }
 
-/// What differs from board to board.
-#[derive(Clone, Debug)]
+/// What differs from board to board, and what of a board stays when it is switched off.
+#[derive(Clone)]
 pub struct Setup {
     /// Memory.
     pub size: Size,
@@ -107,13 +110,53 @@ pub struct Setup {
     pub config: Option<&'static [u8]>,
     /// Of its random source.
     pub seed: u64,
+    /// Why it was reset.
+    pub reset_reason: &'static str,
+    /// What a panic left; taken at the next start.
+    pub last_words: Rc<RefCell<LastWords>>,
+    /// Flash that it writes itself.
+    pub flash: SimFlash,
+    /// What watches it.
+    pub watchdog: SimWatchdog,
+    /// Its WiFi.
+    pub radio: SimRadio,
 }
 
-/// Runs a board from power on, for ever; it is switched off by dropping the future.
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            size: Size::Large,
+            config: None,
+            seed: 1,
+            reset_reason: "power on",
+            last_words: Rc::default(),
+            flash: SimFlash::default(),
+            watchdog: SimWatchdog::default(),
+            radio: SimRadio::default(),
+        }
+    }
+}
+
+/// What the board knows of itself.
+fn health() -> Health {
+    Health {
+        cpu_percent: Some(7),
+        ram: Some(256 << 10),
+        free_ram: Some(100 << 10),
+        build_date: "2026-01-01",
+        architecture: "simulated board",
+    }
+}
+
+/// Runs a board from power on, for ever; it is switched off by dropping the future. A small one has no services.
 pub async fn run(setup: Setup, slot: Slot, port: Port, panel: SimPanel) {
     match setup.size {
-        Size::Small => run_with(setup, slot, port, panel, Box::new(SmallMemory::new())).await,
-        Size::Large => run_with(setup, slot, port, panel, Box::new(LargeMemory::new())).await,
+        Size::Small => run_with(setup, slot, port, panel, boxed(SmallMemory::new), NoServices).await,
+        Size::Large => {
+            let mut memory = boxed(ServiceMemory::new);
+            let services = NetworkServices { memory: &mut memory, radio: setup.radio.clone(), health };
+            run_with(setup, slot, port, panel, boxed(LargeMemory::new), services).await;
+        }
     }
 }
 
@@ -131,20 +174,31 @@ async fn run_with<
     port: Port,
     panel: SimPanel,
     mut memory: Box<Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>>,
+    services: impl Services,
 ) {
     let mut random = ChaCha8Rng::seed_from_u64(setup.seed);
     let mut resources = Box::new(StackResources::<12>::new());
     let (stack, mut runner) = embassy_net::new(port, embassy_net::Config::default(), &mut resources, random.next_u64());
-    let parts = Parts::<SimBoard, NoWatchdog> {
+    let words = setup.last_words.borrow_mut().take();
+    let mut journal = [0; 2048];
+    let parts = Parts::<SimBoard, SimWatchdog> {
         card: SdCard::new(slot.bus(), slot.select(), slot.clock()),
         clock: slot.clock(),
         panel,
         random: Seeded(random),
-        watchdog: NoWatchdog,
+        watchdog: setup.watchdog,
         config: setup.config,
         mac: MAC,
         prefix: "iESP",
-        reset_reason: "power on",
+        reset_reason: setup.reset_reason,
     };
-    alongside(runner.run(), iesp_firmware::run(parts, stack, &mut memory)).await
+    let extras = Extras { journal: &mut journal, services, flash: setup.flash, last_words: words.as_deref() };
+    let program = Box::pin(iesp_firmware::run_with(parts, stack, &mut memory, extras));
+    alongside(runner.run(), program).await
+}
+
+/// What is large is on the stack for a moment only: a test's thread has little of that.
+#[inline(never)]
+fn boxed<T>(make: fn() -> T) -> Box<T> {
+    Box::new(make())
 }

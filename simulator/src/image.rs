@@ -246,8 +246,11 @@ fn label_entry(label: &str) -> Vec<u8> {
     entry
 }
 
-/// A file's entries: itself, its stream, its name.
-fn file_entries(name: &str, at: u32, len: u64) -> Result<Vec<Vec<u8>>, ImageError> {
+/// A file's entries: itself, its stream, its name. It lies in one piece from cluster `at` on.
+///
+/// # Errors
+/// When exFAT does not allow the name.
+pub fn file_entries(name: &str, at: u32, len: u64) -> Result<Vec<Vec<u8>>, ImageError> {
     let units: Vec<u16> = name.encode_utf16().collect();
     let forbidden = |c: char| c < ' ' || "\"*/:<>?\\|".contains(c);
     if units.is_empty() || units.len() > 60 || name.chars().any(forbidden) {
@@ -287,11 +290,16 @@ fn file_entries(name: &str, at: u32, len: u64) -> Result<Vec<Vec<u8>>, ImageErro
         }
         set.push(entry);
     }
-    let covered = set.concat();
-    let covered = covered.iter().enumerate().filter(|(at, _)| !matches!(at, 2 | 3));
-    let sum = covered.fold(0u16, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u16::from(*byte)));
-    set[0][2..4].copy_from_slice(&sum.to_le_bytes());
+    seal(&mut set);
     Ok(set)
+}
+
+/// 7.4.3: the checksum of a file's entries goes into the first of them.
+pub fn seal(entries: &mut [Vec<u8>]) {
+    let all = entries.concat();
+    let covered = all.iter().enumerate().filter(|(at, _)| !matches!(at, 2 | 3));
+    let sum = covered.fold(0u16, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u16::from(*byte)));
+    entries[0][2..4].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn put_table(medium: &mut dyn Medium, erased: u8, blocks: u64, table: Table, first: u32, sectors: u64) {

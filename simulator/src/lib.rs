@@ -8,10 +8,13 @@
 
 pub mod board;
 pub mod card;
+pub mod datagrams;
+mod dhcp;
 pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod network;
+pub mod parts;
 pub mod slot;
 pub mod time;
 

@@ -7,16 +7,25 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use embassy_futures::join::join;
+use iesp_firmware::config::Config;
 use iesp_simulator::board::{self, Setup, SimPanel, Size};
 use iesp_simulator::card::{Card, Faults, Model, SparseFile, Timing};
+use iesp_simulator::datagrams::Datagrams;
 use iesp_simulator::gateway::Gateway;
-use iesp_simulator::host::{self, BOARD, PREFIX};
+use iesp_simulator::host;
 use iesp_simulator::image::{FileSpec, Table, format};
 use iesp_simulator::network::{Pcap, Port, Weather, Wire};
 use iesp_simulator::slot::Slot;
 use iesp_simulator::time::{Pace, Tasks, sleep_until_us};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// RFC 3417 3.2.
+const SNMP_PORT: u16 = 161;
 
 /// Runs iESP's firmware on a simulated board, whose SD card is an image file.
 #[derive(Parser)]
@@ -77,6 +86,9 @@ struct Run {
     /// Address and port for initiators.
     #[arg(long, default_value = "127.0.0.1:3260")]
     listen: SocketAddr,
+    /// Address and port for SNMP, where the board has the memory to answer it.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    snmp: Option<SocketAddr>,
     /// The board's memory.
     #[arg(long, value_enum, default_value_t = SizeKind::Large)]
     size: SizeKind,
@@ -98,6 +110,9 @@ struct Run {
     /// The network: a good wire, or a radio on a bad day.
     #[arg(long, value_enum, default_value_t = WeatherKind::Fair)]
     weather: WeatherKind,
+    /// The card: as they are sold today, or one that waits as little as possible.
+    #[arg(long, value_enum, default_value_t = TimingKind::Usual)]
+    timing: TimingKind,
     /// Highest clock of the card's bus, in MHz.
     #[arg(long, default_value_t = 50)]
     spi_mhz: u32,
@@ -110,15 +125,29 @@ enum SizeKind {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum TimingKind {
+    Usual,
+    Quick,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum WeatherKind {
     Fair,
     Foul,
 }
 
-/// What holds where the board has no configuration: the gateway knows it by this address, and initiators know the gateway.
-fn default_config(reach: SocketAddr) -> &'static [u8] {
-    let text = format!(r#"{{"ip-address": "{BOARD}/{PREFIX}", "portal": "{reach}"}}"#);
-    Box::leak(text.into_bytes().into_boxed_slice())
+/// The board's configuration on its flash; and, where it says nothing else, what discovery tells: initiators know the gateway.
+fn configuration(file: Option<&Path>, reach: SocketAddr) -> Result<&'static [u8], String> {
+    let mut values = serde_json::Map::new();
+    if let Some(path) = file {
+        let text = read(path)?;
+        Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        values = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    values.entry("portal").or_insert_with(|| reach.to_string().into());
+    let text = serde_json::Value::from(values).to_string().into_bytes();
+    Config::parse(&text).map_err(|error| error.to_string())?;
+    Ok(Box::leak(text.into_boxed_slice()))
 }
 
 fn main() -> ExitCode {
@@ -149,7 +178,7 @@ fn make_card(make: &Make) -> Result<(), String> {
     let mut files = vec![FileSpec::disk(&make.name, make.disk << 20)];
     if let Some(config) = &make.config {
         let text = read(config)?;
-        iesp_firmware::config::Config::parse(&text).map_err(|error| format!("{}: {error}", config.display()))?;
+        Config::parse(&text).map_err(|error| format!("{}: {error}", config.display()))?;
         let len = text.len() as u64;
         files.push(FileSpec { name: iesp_firmware::config::FILE.into(), start: text, len });
     }
@@ -178,13 +207,16 @@ fn run(run: Run) -> Result<(), String> {
         return Err(format!("{}: no image of a card: {len} bytes", path.display()));
     }
     let medium = SparseFile::open(path, len / 512).map_err(|error| format!("{}: {error}", path.display()))?;
-    let config: &'static [u8] = match &run.config {
-        Some(path) => Box::leak(read(path)?.into_boxed_slice()),
-        None => &[],
-    };
     let gateway = Gateway::listen(run.listen).map_err(|error| format!("{}: {error}", run.listen))?;
-    let config = if config.is_empty() { default_config(gateway.address()) } else { config };
-    let card = Card::new(model, Timing::usual(), Box::new(medium), Faults::new(run.seed, run.faults));
+    let snmp =
+        run.snmp.map(|address| Datagrams::listen(address, SNMP_PORT).map_err(|error| format!("{address}: {error}")));
+    let snmp = snmp.transpose()?;
+    let config = configuration(run.config.as_deref(), gateway.address())?;
+    let timing = match run.timing {
+        TimingKind::Usual => Timing::usual(),
+        TimingKind::Quick => Timing::quick(),
+    };
+    let card = Card::new(model, timing, Box::new(medium), Faults::new(run.seed, run.faults));
     let slot = Slot::in_shared_time(card, run.spi_mhz.saturating_mul(1_000_000));
     let weather = match run.weather {
         WeatherKind::Fair => Weather::FAIR,
@@ -200,14 +232,27 @@ fn run(run: Run) -> Result<(), String> {
         SizeKind::Large => Size::Large,
     };
     let panel = SimPanel::default();
-    let setup = Setup { size, config: Some(config), seed: run.seed };
+    let setup = Setup { size, config: Some(config), seed: run.seed, ..Setup::default() };
     let mut tasks = Tasks::new();
     tasks.spawn(board::run(setup, slot.clone(), Port::new(&wire, 0), panel.clone()));
     let port = Port::new(&wire, 1);
     let (seed, reach) = (run.seed, gateway.address());
-    tasks.spawn(host::run(port, seed, async move |stack| gateway.run(stack).await));
+    tasks.spawn(host::run(port, seed, async move |stack| {
+        let datagrams = async {
+            if let Some(snmp) = &snmp {
+                snmp.run(stack).await;
+            }
+        };
+        join(gateway.run(stack), datagrams).await;
+    }));
+    let url = Config::parse(config).map(|config| format!("iscsi://{reach}/{}/0", config.target_name));
+    let url = url.map_err(|error| error.to_string())?;
     if run.plain {
-        println!("initiators reach the board on {reach}");
+        println!("initiators reach the board at {url}");
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
+        }
         let panel = panel.clone();
         tasks.spawn(async move {
             let mut told = 0;
@@ -216,10 +261,16 @@ fn run(run: Run) -> Result<(), String> {
                 sleep_until_us(iesp_simulator::time::now_us() + 50_000).await;
             }
         });
-        tasks.run(Pace::Real, u64::MAX, || false);
-        return Ok(());
+        tasks.run(Pace::Real, u64::MAX, || stop.load(Ordering::Relaxed));
+        drop(tasks);
+    } else {
+        screen::run(tasks, &panel, &slot, &Rc::clone(&wire), &url).map_err(|error| format!("the screen: {error}"))?;
     }
-    screen::run(tasks, &panel, &slot, &Rc::clone(&wire), reach).map_err(|error| format!("the screen: {error}"))
+    let broken = slot.with_card(|card| card.violations().to_vec());
+    match broken.first() {
+        Some(first) => Err(format!("the board broke {} rules of the SD protocol, the first: {first:?}", broken.len())),
+        None => Ok(()),
+    }
 }
 
 /// Prints the console's lines from number `from` on; the number of the next.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use iesp_simulator::board::SimPanel;
@@ -23,17 +22,11 @@ const PERIOD_US: u64 = 100_000;
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub fn run(
-    mut tasks: Tasks<'_>,
-    panel: &SimPanel,
-    slot: &Slot,
-    wire: &SharedWire,
-    reach: SocketAddr,
-) -> io::Result<()> {
+pub fn run(mut tasks: Tasks<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire, url: &str) -> io::Result<()> {
     let mut terminal = ratatui::try_init()?;
     let failed = Cell::new(None);
     let result = loop {
-        if let Err(error) = terminal.draw(|frame| draw(frame, panel, slot, wire, reach)) {
+        if let Err(error) = terminal.draw(|frame| draw(frame, panel, slot, wire, url)) {
             failed.set(Some(error));
         }
         if let Some(error) = failed.take() {
@@ -62,7 +55,7 @@ fn wants_to_leave() -> io::Result<bool> {
     Ok(false)
 }
 
-fn draw(frame: &mut Frame<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire, reach: SocketAddr) {
+fn draw(frame: &mut Frame<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire, url: &str) {
     let [top, middle, bottom] =
         Layout::vertical([Constraint::Length(3), Constraint::Min(3), Constraint::Length(5)]).areas(frame.area());
     let state = panel.0.borrow();
@@ -72,7 +65,7 @@ fn draw(frame: &mut Frame<'_>, panel: &SimPanel, slot: &Slot, wire: &SharedWire,
         let style = if lit { Style::new().fg(color).bold() } else { Style::new().dim() };
         lights.push(Span::styled(if lit { "● " } else { "○ " }, style));
     }
-    lights.push(Span::raw(format!("  [{:04}]   initiators: {reach}   q ends", state.stage)));
+    lights.push(Span::raw(format!("  [{:04}]   {url}   q ends", state.stage)));
     let seconds = now_us() as f64 / 1e6;
     frame.render_widget(Paragraph::new(Line::from(lights)).block(Block::bordered().title("board")), top);
 

@@ -38,3 +38,12 @@ fn a_board_starts_and_serves_its_disk() {
         rig.slot.with_card(|card| assert_eq!(card.violations(), []));
     }
 }
+
+/// Without a fixed address the board asks for one.
+#[test]
+fn a_board_gets_its_address_by_dhcp() {
+    let mut rig = Rig::plain(Size::Small);
+    rig.setup.config = Some(b"{}");
+    rig.session(async |client| assert_eq!(client.read(0, 1).await.unwrap().status, 0));
+    assert!(rig.console().contains("iESP-45535001: serving on 10.0.0.5:3260"), "{}", rig.console());
+}

@@ -39,6 +39,8 @@ pub struct Client<'a> {
     incoming: Vec<(u32, Vec<u8>)>,
     outgoing: Vec<(u32, Vec<u8>)>,
     pub segment: usize,
+    /// The logical unit that commands are for.
+    pub lun: u8,
 }
 
 impl<'a> Client<'a> {
@@ -54,7 +56,7 @@ impl<'a> Client<'a> {
             Timer::after_millis(50).await;
         }
         let initiator = Initiator::default();
-        let mut client = Self { initiator, socket, incoming: Vec::new(), outgoing: Vec::new(), segment: 2048 };
+        let mut client = Self { initiator, socket, incoming: Vec::new(), outgoing: Vec::new(), segment: 2048, lun: 0 };
         let pairs = format!("InitiatorName={INITIATOR} TargetName=test SessionType=Normal {pairs}");
         let request = client.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
         client.send(&request).await?;
@@ -86,11 +88,12 @@ impl<'a> Client<'a> {
 
     /// Begins a command: its task tag.
     pub async fn begin(&mut self, cdb: &[u8], data: Option<&[u8]>, data_in: u32) -> Result<u32, Broken> {
-        let command: ScsiCommand = match data {
+        let mut command: ScsiCommand = match data {
             Some(data) => self.initiator.write(cdb, data.len() as u32),
             None if data_in > 0 => self.initiator.read(cdb, data_in),
             None => self.initiator.bare(cdb),
         };
+        command.lun = u64::from(self.lun) << 48;
         let data = data.unwrap_or_default();
         let immediate = &data[..data.len().min(self.segment)];
         let unit = self.initiator.unit(&command.emit(), immediate);

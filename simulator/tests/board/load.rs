@@ -1,34 +1,15 @@
 //! A load from a seed, and what must be on the disk at any moment of it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::client::{Broken, Client, Ended, cdb};
+use crate::model::{BLOCK, Place, block, tag};
 
 /// Blocks that the load writes to.
 pub const AREA: u32 = 96;
-
-const BLOCK: usize = 512;
-
-/// What one block may hold.
-#[derive(Clone, Default)]
-struct Place {
-    /// What it held at the last flush.
-    durable: u32,
-    /// What was sent since then, acknowledged or not.
-    since: BTreeSet<u32>,
-    /// What it must hold as long as nothing fails: the last write, if it was acknowledged.
-    latest: Option<u32>,
-}
-
-impl Place {
-    fn settled(tag: u32) -> Self {
-        Self { durable: tag, since: BTreeSet::new(), latest: Some(tag) }
-    }
-}
 
 /// A command of the load.
 #[derive(Clone, Debug)]
@@ -53,23 +34,6 @@ struct State {
 pub struct Load {
     state: RefCell<State>,
     seed: u64,
-}
-
-/// A block that says which write it is from, in every part of it; 0 is an erased one.
-fn block(tag: u32) -> [u8; BLOCK] {
-    let mut data = [0; BLOCK];
-    if tag != 0 {
-        for (i, word) in data.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            *word = (tag ^ (i as u32) << 24).to_be_bytes();
-        }
-    }
-    data
-}
-
-/// Which write a block is from; `None` for one that is torn.
-fn tag_of(data: &[u8]) -> Option<u32> {
-    let tag = u32::from_be_bytes(data[..4].try_into().unwrap());
-    (data == block(tag)).then_some(tag)
 }
 
 impl State {
@@ -261,10 +225,9 @@ impl Load {
     fn check(&self, state: &State, address: u32, data: &[u8], exact: bool) -> u32 {
         let place = &state.places[address as usize];
         let seed = self.seed;
-        let tag = tag_of(data).unwrap_or_else(|| panic!("seed {seed}: block {address} is torn and was read as good"));
+        let tag = tag(data).unwrap_or_else(|| panic!("seed {seed}: block {address} is torn and was read as good"));
         let (durable, since) = (place.durable, &place.since);
-        let allowed = durable == tag || since.contains(&tag);
-        assert!(allowed, "seed {seed}: block {address} holds {tag}, not {durable} or {since:?}");
+        assert!(place.is_allowed(tag), "seed {seed}: block {address} holds {tag}, not {durable} or {since:?}");
         if exact && let Some(latest) = place.latest {
             assert_eq!(tag, latest, "seed {seed}: block {address} does not hold what was written last");
         }

@@ -2,11 +2,18 @@
 
 #[path = "../../../target/iscsi/tests/initiator/mod.rs"]
 mod initiator;
+#[path = "../model/mod.rs"]
+mod model;
 
 mod basics;
+mod cards;
 mod client;
 mod faults;
 mod load;
 mod power;
 mod rig;
+mod services;
+mod snmp;
 mod speed;
+mod unwritten;
+mod volumes;

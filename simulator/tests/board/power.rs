@@ -1,14 +1,15 @@
 //! Power cuts of a board under load.
 
 use iesp_simulator::board::Size;
-use iesp_simulator::card::Faults;
+use iesp_simulator::card::{Faults, Timing};
 use iesp_simulator::host;
 use iesp_simulator::image::{FileSpec, Table};
 use iesp_simulator::time::{Pace, Tasks, now_us};
 
 use crate::client::Client;
 use crate::load::Load;
-use crate::rig::{DISK, Rig, quick, seeds};
+use crate::model::each_seed;
+use crate::rig::{DISK, Rig};
 
 /// Cuts of each seed.
 const CUTS: u64 = 4;
@@ -20,7 +21,7 @@ const MINUTE_US: u64 = 60_000_000;
 fn cut(seed: u64) -> (u64, u64) {
     let size = if seed.is_multiple_of(2) { Size::Small } else { Size::Large };
     let table = [Table::Mbr, Table::Gpt, Table::None][seed as usize % 3];
-    let rig = Rig::new(size, seed, Faults::none(seed), quick(), &[FileSpec::disk("test.dat", DISK)], table);
+    let rig = Rig::new(size, seed, Faults::none(seed), Timing::quick(), &[FileSpec::disk("test.dat", DISK)], table);
     let load = Load::new(seed);
     let mut cuts = 0;
     for round in 0..CUTS {
@@ -60,11 +61,11 @@ fn cut(seed: u64) -> (u64, u64) {
 #[test]
 fn nothing_that_was_flushed_is_lost() {
     let (mut cuts, mut commands) = (0, 0);
-    for seed in seeds(12) {
+    each_seed(12, ("board", "power::nothing_that_was_flushed_is_lost"), |seed| {
         let (some, done) = cut(seed);
         cuts += some;
         commands += done;
-    }
+    });
     println!("{cuts} cuts, {commands} commands before them");
     assert!(commands > 5 * cuts, "the power is cut under load: {commands} commands before {cuts} cuts");
 }

@@ -8,7 +8,9 @@ use iesp_simulator::host;
 use iesp_simulator::image::{FileSpec, Table, format};
 use iesp_simulator::network::{Port, SharedWire, Weather, Wire};
 use iesp_simulator::slot::Slot;
-use iesp_simulator::time::Tasks;
+use iesp_simulator::time::{Pace, Tasks, now_us};
+
+use crate::client::Client;
 
 /// The board's configuration: a fixed address.
 pub const CONFIG: &[u8] = br#"{"ip-address": "10.0.0.5/24", "target-name": "test"}"#;
@@ -16,26 +18,14 @@ pub const CONFIG: &[u8] = br#"{"ip-address": "10.0.0.5/24", "target-name": "test
 /// Bytes of the disk.
 pub const DISK: u64 = 8 << 20;
 
-/// The seeds of a test: so many from 0 on, or what `IESP_SEEDS` says: `5` for that one alone, `0..1000` for a range.
-pub fn seeds(count: u64) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("IESP_SEEDS") else { return 0..count };
-    let number = |text: &str| text.parse().expect("IESP_SEEDS is a number, or two with .. between them");
-    match text.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&text)..number(&text) + 1,
-    }
-}
+/// Longer than any session of a test.
+const SESSION_US: u64 = 600_000_000;
 
 pub struct Rig {
     pub slot: Slot,
     pub wire: SharedWire,
     pub panel: SimPanel,
     pub setup: Setup,
-}
-
-/// A card that programs faster than most: more happens in the same time.
-pub fn quick() -> Timing {
-    Timing { initialise: 5_000, program: 150, erase: 300, clean: 2_000, clean_every: 64, ..Timing::usual() }
 }
 
 impl Rig {
@@ -56,13 +46,49 @@ impl Rig {
     ) -> Self {
         let slot = Slot::in_shared_time(Card::new(model, timing, medium, faults), 25_000_000);
         let wire = Wire::new([board::MAC, host::MAC], Weather::FAIR, seed);
-        Self { slot, wire, panel: SimPanel::default(), setup: Setup { size, config: Some(CONFIG), seed } }
+        Self {
+            slot,
+            wire,
+            panel: SimPanel::default(),
+            setup: Setup { size, config: Some(CONFIG), seed, ..Setup::default() },
+        }
+    }
+
+    /// A board with this card, which does not fail.
+    pub fn with_card(size: Size, erased: u8, medium: Memory, blocks: u64, config: &str) -> Self {
+        let model = Model { blocks, erased, ..Model::of(4) };
+        let mut rig = Self::with_medium(size, 1, Faults::none(1), Timing::quick(), model, Box::new(medium));
+        rig.setup.config = Some(Box::leak(config.as_bytes().to_vec().into_boxed_slice()));
+        rig
+    }
+
+    /// Starts the board, lets an initiator work, and switches the board off.
+    pub fn session<T>(&self, work: impl AsyncFnOnce(&mut Client<'_>) -> T) -> T {
+        let mut tasks = Tasks::new();
+        self.start(&mut tasks);
+        let work = host::run(self.port(), 1, async |stack| {
+            let (mut received, mut sending) = (vec![0; 16384], vec![0; 16384]);
+            let mut client = Client::connect(stack, (&mut received, &mut sending), "").await.expect("a session");
+            work(&mut client).await
+        });
+        let done = tasks.finish(Pace::Virtual, now_us() + SESSION_US, work);
+        drop(tasks);
+        self.slot.with_card(|card| assert_eq!(card.violations(), []));
+        done.unwrap_or_else(|| panic!("the initiator does not come to its end:\n{}", self.console()))
+    }
+
+    /// Lets the board run without an initiator for a while: what its console says.
+    pub fn alone(&self, us: u64) -> String {
+        let mut tasks = Tasks::new();
+        self.start(&mut tasks);
+        tasks.run(Pace::Virtual, now_us() + us, || false);
+        self.console()
     }
 
     /// A board with a disk on exFAT and nothing that fails.
     pub fn plain(size: Size) -> Self {
         let files = [FileSpec::disk("test.dat", DISK)];
-        Self::new(size, 1, Faults::none(1), quick(), &files, Table::Mbr)
+        Self::new(size, 1, Faults::none(1), Timing::quick(), &files, Table::Mbr)
     }
 
     /// Power on.

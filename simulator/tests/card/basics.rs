@@ -8,7 +8,8 @@ use iesp_simulator::card::{Card, Fault, Faults, Memory, Model, SparseFile, Timin
 use iesp_simulator::run;
 use iesp_simulator::slot::Slot;
 
-use crate::rig::{Board, assert_kept_the_rules, block, board, slot};
+use crate::model::block;
+use crate::rig::{Board, assert_kept_the_rules, board, slot};
 
 fn started(model: Model) -> (Slot, Board) {
     let slot = slot(model, Faults::none(7));

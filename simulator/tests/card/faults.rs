@@ -7,6 +7,7 @@ use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;
 
 use crate::load::Load;
+use crate::model::each_seed;
 use crate::rig::{LONGEST_US, board, quick_slot};
 
 const SEEDS: u64 = 1_000;
@@ -17,7 +18,7 @@ const REQUESTS: usize = 45;
 fn every_fault_is_survived_or_told_in_1000_seeds() {
     let mut faults: BTreeMap<String, u32> = BTreeMap::new();
     let mut errors: BTreeMap<String, u32> = BTreeMap::new();
-    for seed in 0..SEEDS {
+    let whole = each_seed(SEEDS, ("card", "faults::every_fault_is_survived_or_told_in_1000_seeds"), |seed| {
         // From a fault in some hundred requests to several in each.
         let rate = [200, 1_000, 3_000, 8_000][seed as usize % 4];
         let slot = quick_slot(Model::of(64), Faults::new(seed, rate));
@@ -58,8 +59,10 @@ fn every_fault_is_survived_or_told_in_1000_seeds() {
         for error in &load.errors {
             *errors.entry(format!("{error:?}")).or_default() += 1;
         }
-    }
+    });
     println!("faults {faults:?}\nerrors {errors:?}");
-    assert_eq!(faults.len(), 11, "every kind of fault came: {faults:?}");
-    assert!(errors.contains_key("Lost") && errors.contains_key("Absent"), "{errors:?}");
+    if whole {
+        assert_eq!(faults.len(), 11, "every kind of fault came: {faults:?}");
+        assert!(errors.contains_key("Lost") && errors.contains_key("Absent"), "{errors:?}");
+    }
 }

@@ -1,40 +1,18 @@
 //! A load from a seed, and what must be on the card at any moment of it.
 
-use std::collections::BTreeSet;
-
 use iesp_firmware::sd::{BLOCK, Error};
 use iesp_simulator::run;
 use iesp_simulator::slot::Slot;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::rig::{Board, LONGEST_US, block, tag};
+use crate::model::{Place, block, tag};
+use crate::rig::{Board, LONGEST_US};
 
 /// Blocks that the load writes to.
 pub const AREA: u32 = 48;
 /// Where they lie.
 pub const BASE: u32 = 2;
-
-/// What one block may hold.
-#[derive(Clone, Default)]
-struct Place {
-    /// What it held at the last flush.
-    durable: u32,
-    /// What was written since then, acknowledged or not.
-    since: BTreeSet<u32>,
-    /// What it must hold as long as nothing fails: the last write, if it was acknowledged.
-    latest: Option<u32>,
-}
-
-impl Place {
-    fn settled(tag: u32) -> Self {
-        Self { durable: tag, since: BTreeSet::new(), latest: Some(tag) }
-    }
-
-    fn is_allowed(&self, tag: u32) -> bool {
-        self.durable == tag || self.since.contains(&tag)
-    }
-}
 
 pub struct Load {
     rng: ChaCha8Rng,
@@ -132,7 +110,7 @@ impl Load {
             return;
         }
         self.end = first + count;
-        for (i, data) in data.as_chunks().0.iter().enumerate() {
+        for (i, data) in data.as_chunks::<BLOCK>().0.iter().enumerate() {
             self.check(first + i as u32, tag(data), exact);
         }
     }

@@ -4,6 +4,7 @@ use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;
 
 use crate::load::Load;
+use crate::model::each_seed;
 use crate::rig::{LONGEST_US, assert_kept_the_rules, board, quick_slot};
 
 const SEEDS: u64 = 550;
@@ -14,7 +15,7 @@ const REQUESTS: usize = 150;
 fn nothing_that_was_flushed_is_lost_in_1000_power_cuts() {
     let mut cuts = 0;
     let mut unflushed_losses = 0;
-    for seed in 0..SEEDS {
+    let whole = each_seed(SEEDS, ("card", "power::nothing_that_was_flushed_is_lost_in_1000_power_cuts"), |seed| {
         let slot = quick_slot(Model::of(32), Faults::none(seed));
         let mut load = Load::new(seed);
         for _ in 0..2 {
@@ -40,7 +41,7 @@ fn nothing_that_was_flushed_is_lost_in_1000_power_cuts() {
             load.verify(&mut after);
         }
         assert_kept_the_rules(&slot);
-    }
+    });
     println!("{cuts} cuts, {unflushed_losses} requests that they hit");
-    assert!(cuts >= 1_000, "{cuts} cuts came before the load's end");
+    assert!(!whole || cuts >= 1_000, "{cuts} cuts came before the load's end");
 }

@@ -1,7 +1,7 @@
 //! A board with a card.
 
 use iesp_firmware::sd::SdCard;
-use iesp_simulator::card::{BLOCK, Card, Faults, Memory, Model, Timing};
+use iesp_simulator::card::{Card, Faults, Memory, Model, Timing};
 use iesp_simulator::slot::{Bus, Select, Slot, SlotClock};
 
 pub type Board = SdCard<Bus, Select, SlotClock>;
@@ -22,23 +22,6 @@ pub fn quick_slot(model: Model, faults: Faults) -> Slot {
 
 pub fn board(slot: &Slot) -> Board {
     SdCard::new(slot.bus(), slot.select(), slot.clock())
-}
-
-/// A block that says which write it is from, in every part of it; 0 is an erased one.
-pub fn block(tag: u32) -> [u8; BLOCK] {
-    let mut data = [0; BLOCK];
-    if tag != 0 {
-        for (i, word) in data.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            *word = (tag ^ (i as u32) << 24).to_be_bytes();
-        }
-    }
-    data
-}
-
-/// Which write a block is from; `None` for one that is torn.
-pub fn tag(data: &[u8; BLOCK]) -> Option<u32> {
-    let tag = u32::from_be_bytes(data[..4].try_into().unwrap());
-    (*data == block(tag)).then_some(tag)
 }
 
 /// Fails with the rules that the driver broke.
