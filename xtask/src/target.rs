@@ -63,7 +63,6 @@ impl Served {
     /// # Errors
     /// When it does not start, ends at once, or says nothing for 20 seconds: the message has what it printed.
     pub fn start(launch: &Launch<'_>) -> Result<Self> {
-        let stderr = launch.dir.join("iesp.stderr.log");
         let mut command = Command::new(launch.iesp);
         command.arg("-d").arg(launch.image).args(["-i", launch.address, "-p", "0", "-t", TARGET_NAME]);
         command.args(launch.arguments);
@@ -72,10 +71,19 @@ impl Served {
             write_secret(&secret, &chap.secret)?;
             command.args(["--chap-user", &chap.user]).arg("--chap-secret-file").arg(secret);
         }
+        Self::run(command, launch.chap, launch.dir)
+    }
+
+    /// Starts any program that says in the same way where it serves, and waits until it does. Its logs go to the folder.
+    ///
+    /// # Errors
+    /// See [`Served::start`].
+    pub fn run(mut command: Command, chap: Option<&Chap>, dir: &Path) -> Result<Self> {
+        let stderr = dir.join("iesp.stderr.log");
         let errors = File::create(&stderr).with_context(|| format!("cannot write {}", stderr.display()))?;
         let mut process = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors))?;
         let stdout = process.take_stdout().context("iesp has no standard output")?;
-        let announced = watch(stdout, launch.dir.join("iesp.stdout.log"))?;
+        let announced = watch(stdout, dir.join("iesp.stdout.log"))?;
 
         let url = match announced.recv_timeout(START_LIMIT) {
             Ok(url) => url,
@@ -86,7 +94,7 @@ impl Served {
         };
         let rest = url.strip_prefix("iscsi://").unwrap_or(&url);
         let portal = rest.split('/').next().unwrap_or_default().to_owned();
-        let user = launch.chap.map(|chap| format!("{}%{}@", chap.user, chap.secret)).unwrap_or_default();
+        let user = chap.map(|chap| format!("{}%{}@", chap.user, chap.secret)).unwrap_or_default();
         Ok(Served { process, url: format!("iscsi://{user}{rest}"), portal, stderr })
     }
 

@@ -75,6 +75,8 @@ pub struct Step {
 
 /// The file names of the reports that steps write.
 const CONFORMANCE_JSON: &str = "conformance.json";
+const SIMULATOR_JSON: &str = "simulator.json";
+const SIMULATOR_ALL_JSON: &str = "simulator-all.json";
 const CLIENTS_JSON: &str = "clients.json";
 const PLANTS_JSON: &str = "plants.json";
 const NBD_JSON: &str = "nbd.json";
@@ -197,6 +199,37 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             10,
         ),
     ];
+    let seeds = |test: &str| {
+        CargoCommand::new(&format!("test -p iesp-simulator --locked --test board -- --nocapture {test}"))
+            .with("IESP_SEEDS", "0..1000")
+    };
+    steps.push(Step {
+        only_full: true,
+        ..step(
+            "seeds",
+            "simulated boards under a thousand seeds of power cuts, and of cards that fail",
+            vec![seeds("power::"), seeds("faults::")],
+            Count::Tests,
+            20,
+        )
+    });
+    steps.push(step(
+        "simulator",
+        "libiscsi's test-tool on the boards' firmware in the simulator",
+        vec![CargoCommand::new("xtask conformance --simulator --quick").file("--json", &reports.join(SIMULATOR_JSON))],
+        Count::Conformance(SIMULATOR_JSON),
+        15,
+    ));
+    steps.push(Step {
+        only_full: true,
+        ..step(
+            "simulator-all",
+            "the same with all tests, CHAP and digests",
+            vec![CargoCommand::new("xtask conformance --simulator").file("--json", &reports.join(SIMULATOR_ALL_JSON))],
+            Count::Conformance(SIMULATOR_ALL_JSON),
+            40,
+        )
+    });
     steps.push(Step {
         only_full: true,
         needs: &[Part::Guest],

@@ -57,6 +57,12 @@ pub struct Disk {
     /// Arguments for `iesp`.
     #[serde(default)]
     pub iesp: Vec<String>,
+    /// Arguments for the simulated board.
+    #[serde(default)]
+    pub simulator: Vec<String>,
+    /// What its configuration says beside the target's name.
+    #[serde(default)]
+    pub config: serde_json::Map<String, serde_json::Value>,
     /// Initiators have to log in with this.
     pub chap: Option<Chap>,
     /// Who puts digests on the PDUs, if anyone does.

@@ -1,5 +1,6 @@
 //! `cargo xtask conformance`: libiscsi's test-tool against `iesp`, or against any other target.
 
+mod card;
 mod config;
 mod digest_proxy;
 mod judge;
@@ -20,7 +21,7 @@ use self::config::{Config, Glob};
 use self::judge::{Seen, Verdict};
 use self::preload::Preload;
 use self::report::{DiskReport, Report, TestReport};
-use self::run::{Done, Job, Place, Runner};
+use self::run::{Backing, Done, Job, Place, Runner};
 use self::tool::TestTool;
 use crate::nbd::server::Kind;
 use crate::process::{spell, timed};
@@ -41,6 +42,9 @@ pub struct Args {
     /// Serve disks of an NBD server of this kind instead of files
     #[arg(long, value_enum, value_name = "SERVER", conflicts_with = "against")]
     backend: Option<Kind>,
+    /// Test the boards' firmware in the simulator, on cards, by ci/conformance-simulator.toml
+    #[arg(long, conflicts_with_all = ["against", "backend", "iesp"])]
+    simulator: bool,
     /// Test a target that is already running, at `iscsi://[USER%SECRET@]HOST[:PORT]/NAME/LUN`. ITS DATA IS OVERWRITTEN.
     ///
     /// Any iSCSI target will do. Skips are only reported; failures, crashes and hangs make the run fail. The state that
@@ -90,7 +94,8 @@ pub struct Args {
 /// # Errors
 /// When the run cannot be made, or when something in it is not as it should be.
 pub fn run(args: &Args) -> Result<()> {
-    let file = args.rules.clone().unwrap_or_else(|| workspace::root().join("ci/conformance.toml"));
+    let usual = if args.simulator { "ci/conformance-simulator.toml" } else { "ci/conformance.toml" };
+    let file = args.rules.clone().unwrap_or_else(|| workspace::root().join(usual));
     let config = Config::read(&file)?;
     let tool = TestTool::find(args.tool.as_deref())?;
     let all_tests = tool.tests(&config.tool.families)?;
@@ -107,6 +112,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let iesp = match (&args.iesp, args.against.is_empty()) {
         (Some(iesp), _) => iesp.canonicalize().with_context(|| format!("no {}", iesp.display()))?,
+        (None, true) if args.simulator => workspace::build_binary("iesp-simulator", "iesp-simulator", args.release)?,
         (None, true) => workspace::build_binary("iesp", "iesp", args.release)?,
         (None, false) => PathBuf::new(),
     };
@@ -193,7 +199,12 @@ fn places<'a>(config: &'a Config, args: &'a Args, iesp: &'a Path, names: &'a [St
         bail!("no disk {unknown} in ci/conformance.toml; there are {}", known.join(", "));
     }
     let wanted = config.disks.iter().filter(|disk| args.disk.is_empty() || args.disk.contains(&disk.name));
-    Ok(wanted.map(|disk| Place::Fresh { iesp, disk, backend: args.backend }).collect())
+    let backing = match args.backend {
+        _ if args.simulator => Backing::Card,
+        Some(kind) => Backing::Nbd(kind),
+        None => Backing::File,
+    };
+    Ok(wanted.map(|disk| Place::Fresh { iesp, disk, backing }).collect())
 }
 
 fn jobs<'a>(tests: &'a [String], places: &[Place<'_>]) -> Vec<Job<'a>> {
@@ -331,7 +342,11 @@ fn conclude(config: &Config, report: &Report, args: &Args, dir: &Path, is_whole_
         if args.against.is_empty() {
             let backend = args.backend.and_then(|kind| kind.to_possible_value());
             let backend = backend.map(|value| format!("--backend {} ", value.get_name())).unwrap_or_default();
-            println!("  again: cargo xtask conformance {backend}--disk {} --filter {}", disk.name, test.test);
+            let simulator = if args.simulator { "--simulator " } else { "" };
+            println!(
+                "  again: cargo xtask conformance {simulator}{backend}--disk {} --filter {}",
+                disk.name, test.test
+            );
         } else {
             println!("  again: cargo xtask conformance --against URL --filter {}", test.test);
         }

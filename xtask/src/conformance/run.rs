@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::card;
 use super::config::{Digests, Disk, Glob, Repair};
 use super::digest_proxy::{DigestProxy, Mode};
 use super::outcome::Outcome;
@@ -25,8 +26,8 @@ pub enum Place<'a> {
         iesp: &'a Path,
         /// What it serves and how.
         disk: &'a Disk,
-        /// The NBD server that has the image; none for a file.
-        backend: Option<Kind>,
+        /// What has its blocks.
+        backing: Backing,
     },
     /// A target that someone else runs: its state goes from test to test.
     Existing {
@@ -47,6 +48,17 @@ impl Place<'_> {
             Place::Existing { name, .. } => name,
         }
     }
+}
+
+/// What has the blocks of a disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Backing {
+    /// An image file.
+    File,
+    /// An image behind an NBD server.
+    Nbd(Kind),
+    /// An image of a card, in the board that `cargo xtask conformance --simulator` simulates.
+    Card,
 }
 
 /// One test to run.
@@ -151,34 +163,10 @@ impl Runner<'_> {
 
         let (outcome, fault) = match place {
             Place::Existing { url, .. } => (self.run_tool(job.test, place, url, &log)?, None),
-            Place::Fresh { iesp, disk, backend } => {
+            Place::Fresh { iesp, disk, backing } => {
                 let image = folder.join("disk.img");
-                let server = match backend {
-                    None => {
-                        sparse_image(&image, disk.size_mib << 20)?;
-                        None
-                    }
-                    Some(kind) => {
-                        kind.image(&image, disk.size_mib << 20)?;
-                        let server = Server::start(*kind, &image, &folder.join("nbd-server.log"));
-                        Some(server.inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?)
-                    }
-                };
-                let export = server.as_ref().map(|server| PathBuf::from(server.url()));
-                let more = server.as_ref().map(|_| Server::arguments()).unwrap_or_default();
-                let arguments = [&disk.iesp[..], &more].concat();
-                let chap = disk.chap.as_ref();
-                let (address, dir) = ("127.0.0.1", folder.as_path());
-                let launch = Launch {
-                    iesp,
-                    image: export.as_deref().unwrap_or(&image),
-                    address,
-                    arguments: &arguments,
-                    chap,
-                    dir,
-                };
-                let served =
-                    Served::start(&launch).inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
+                let (served, _server) = serve(iesp, disk, *backing, &image, &folder)
+                    .inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
                 let mode = disk.digests.map(|digests| match digests {
                     Digests::Proxy => Mode::Add,
                     Digests::Libiscsi => Mode::Watch,
@@ -191,6 +179,10 @@ impl Runner<'_> {
                 let outcome = self.run_tool(job.test, place, &url, &log)?;
                 let digest_fault = proxy.as_ref().and_then(DigestProxy::verdict);
                 let fault = served.stop().err().map(|error| format!("{error:#}")).or(digest_fault);
+                let fault = match backing {
+                    Backing::Card => fault.or(card::check(&image).err().map(|error| format!("{error:#}"))),
+                    Backing::File | Backing::Nbd(_) => fault,
+                };
                 std::fs::remove_file(&image)?;
                 (outcome, fault)
             }
@@ -211,6 +203,33 @@ impl Runner<'_> {
         let run = Run { test, url, one_path, effects: &effects, log, limit: self.limit };
         self.tool.run(&run, self.preload)
     }
+}
+
+/// Makes a disk and serves it; what serves its blocks lives as long as the answer.
+fn serve(program: &Path, disk: &Disk, backing: Backing, image: &Path, dir: &Path) -> Result<(Served, Option<Server>)> {
+    let bytes = disk.size_mib << 20;
+    let server = match backing {
+        Backing::Card => return Ok((card::serve(program, disk, image, dir)?, None)),
+        Backing::File => {
+            sparse_image(image, bytes)?;
+            None
+        }
+        Backing::Nbd(kind) => {
+            kind.image(image, bytes)?;
+            Some(Server::start(kind, image, &dir.join("nbd-server.log"))?)
+        }
+    };
+    let export = server.as_ref().map(|server| PathBuf::from(server.url()));
+    let more = server.as_ref().map(|_| Server::arguments()).unwrap_or_default();
+    let launch = Launch {
+        iesp: program,
+        image: export.as_deref().unwrap_or(image),
+        address: "127.0.0.1",
+        arguments: &[&disk.iesp[..], &more].concat(),
+        chap: disk.chap.as_ref(),
+        dir,
+    };
+    Ok((Served::start(&launch)?, server))
 }
 
 /// What the library between the tool and libiscsi has to do for a test.

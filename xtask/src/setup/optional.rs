@@ -303,17 +303,6 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
             note: None,
         },
     ),
-    (
-        Part::Boards,
-        Requirement {
-            probe: Probe::Program("mkfs.exfat"),
-            why: "firmware: makes and checks the cards' file system",
-            apt: &["exfatprogs"],
-            dnf: &["exfatprogs"],
-            pacman: &["exfatprogs"],
-            note: None,
-        },
-    ),
 ];
 
 #[cfg(test)]
