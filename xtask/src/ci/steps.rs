@@ -77,6 +77,7 @@ pub struct Step {
 const CONFORMANCE_JSON: &str = "conformance.json";
 const SIMULATOR_JSON: &str = "simulator.json";
 const SIMULATOR_ALL_JSON: &str = "simulator-all.json";
+const CONFORMANCE_NEWER_JSON: &str = "conformance-newer.json";
 const CLIENTS_JSON: &str = "clients.json";
 const PLANTS_JSON: &str = "plants.json";
 const NBD_JSON: &str = "nbd.json";
@@ -145,6 +146,20 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             Count::Conformance(CONFORMANCE_JSON),
             20,
         ),
+        Step {
+            only_full: true,
+            needs: &[Part::NewerTool],
+            ..step(
+                "conformance-newer",
+                "the test-tool of a newer libiscsi on every disk",
+                vec![
+                    CargoCommand::new("xtask conformance --newer")
+                        .file("--json", &reports.join(CONFORMANCE_NEWER_JSON)),
+                ],
+                Count::Conformance(CONFORMANCE_NEWER_JSON),
+                20,
+            )
+        },
         step(
             "nbd",
             "the verifier on NBD: three servers, killed ones, failing ones, two paths",

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::newer::Newer;
 use super::preload::Effect;
 use crate::target::Chap;
 
@@ -14,6 +15,8 @@ use crate::target::Chap;
 pub struct Config {
     /// How the test-tool is run.
     pub tool: ToolConfig,
+    /// The source of the tool for `--newer`.
+    pub newer: Option<Newer>,
     /// The disks, one after the other.
     #[serde(rename = "disk")]
     pub disks: Vec<Disk>,
@@ -130,6 +133,9 @@ pub struct Skip {
     pub feature: Option<String>,
     /// Why this disk is not the one for this test: another disk has to run it.
     pub why: Option<String>,
+    /// Only the newer test-tool is meant.
+    #[serde(default)]
+    pub newer: bool,
 }
 
 impl Skip {
@@ -179,6 +185,12 @@ impl Config {
             .iter()
             .find(|disk| disk.name == name)
             .with_context(|| format!("no disk {name}; there are {}", known()))
+    }
+
+    /// What is said of the tool that is used: what only a newer one has is left out where it is not that one.
+    pub fn for_tool(mut self, is_newer: bool) -> Self {
+        self.skips.retain(|rule| is_newer || !rule.newer);
+        self
     }
 
     /// Reads and checks the file.

@@ -4,6 +4,7 @@ mod card;
 mod config;
 mod digest_proxy;
 mod judge;
+mod newer;
 mod outcome;
 mod preload;
 pub mod report;
@@ -60,6 +61,9 @@ pub struct Args {
     /// The test-tool: another build of libiscsi's iscsi-test-cu, such as the development version's
     #[arg(long, value_name = "PATH")]
     tool: Option<PathBuf>,
+    /// The test-tool of a libiscsi that is newer than Debian's, built from its source
+    #[arg(long, conflicts_with = "tool")]
+    newer: bool,
     /// The iesp to test, instead of building it from this workspace
     #[arg(long, value_name = "PATH")]
     iesp: Option<PathBuf>,
@@ -96,8 +100,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let usual = if args.simulator { "ci/conformance-simulator.toml" } else { "ci/conformance.toml" };
     let file = args.rules.clone().unwrap_or_else(|| workspace::root().join(usual));
-    let config = Config::read(&file)?;
-    let tool = TestTool::find(args.tool.as_deref())?;
+    let config = Config::read(&file)?.for_tool(args.newer);
+    let tool = find_tool(args, &config)?;
     let all_tests = tool.tests(&config.tool.families)?;
     let mut tests = select(&all_tests, &args.filter)?;
     if args.quick {
@@ -156,6 +160,14 @@ pub fn run(args: &Args) -> Result<()> {
     args.json.as_deref().map(|file| report.write_json(file)).transpose()?;
     args.junit.as_deref().map(|file| report.write_junit(file)).transpose()?;
     conclude(&config, &report, args, &dir, is_whole_run)
+}
+
+fn find_tool(args: &Args, config: &Config) -> Result<TestTool> {
+    if !args.newer {
+        return TestTool::find(args.tool.as_deref());
+    }
+    let newer = config.newer.as_ref().context("the rules name no newer libiscsi: they have no table [newer]")?;
+    TestTool::find(Some(&newer::build(newer)?))
 }
 
 /// The tests that one of the patterns matches; all without patterns.
@@ -340,11 +352,12 @@ fn conclude(config: &Config, report: &Report, args: &Args, dir: &Path, is_whole_
     for (disk, test, complaint) in bad.iter().take(COMPLAINTS_SHOWN) {
         println!("\n{} on {}: {complaint}", test.test, disk.name);
         if args.against.is_empty() {
+            let newer = if args.newer { "--newer " } else { "" };
             let backend = args.backend.and_then(|kind| kind.to_possible_value());
             let backend = backend.map(|value| format!("--backend {} ", value.get_name())).unwrap_or_default();
             let simulator = if args.simulator { "--simulator " } else { "" };
             println!(
-                "  again: cargo xtask conformance {simulator}{backend}--disk {} --filter {}",
+                "  again: cargo xtask conformance {newer}{simulator}{backend}--disk {} --filter {}",
                 disk.name, test.test
             );
         } else {

@@ -20,12 +20,22 @@ pub enum Part {
     Systems,
     /// The programs of the boards: `cargo xtask firmware`.
     Boards,
+    /// `cargo xtask conformance --newer`.
+    NewerTool,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 7] =
-        [Part::Guest, Part::Boot, Part::Istgt, Part::Packages, Part::Windows, Part::Systems, Part::Boards];
+    pub const ALL: [Part; 8] = [
+        Part::Guest,
+        Part::Boot,
+        Part::Istgt,
+        Part::Packages,
+        Part::Windows,
+        Part::Systems,
+        Part::Boards,
+        Part::NewerTool,
+    ];
 
     /// What cannot be run without it.
     pub fn about(self) -> &'static str {
@@ -37,12 +47,13 @@ impl Part {
             Part::Windows => "the package for Windows",
             Part::Systems => "the type checks for other systems",
             Part::Boards => "the boards' programs",
+            Part::NewerTool => "the newer test-tool",
         }
     }
 
     /// Whether it is large, and only `--full` runs need it.
     pub fn is_for_full(self) -> bool {
-        matches!(self, Part::Windows | Part::Systems)
+        matches!(self, Part::Windows | Part::Systems | Part::NewerTool)
     }
 }
 
@@ -300,6 +311,28 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
             apt: &["qemu-system-arm"],
             dnf: &["qemu-system-arm-core"],
             pacman: &["qemu-system-arm"],
+            note: None,
+        },
+    ),
+    (
+        Part::NewerTool,
+        Requirement {
+            probe: Probe::PkgConfig("cunit"),
+            why: "conformance --newer: the test-tool is built on it",
+            apt: &["libcunit1-dev"],
+            dnf: &["CUnit-devel"],
+            pacman: &["cunit"],
+            note: None,
+        },
+    ),
+    (
+        Part::NewerTool,
+        Requirement {
+            probe: Probe::Program("curl"),
+            why: "conformance --newer: fetches libiscsi's source",
+            apt: &["curl"],
+            dnf: &["curl"],
+            pacman: &["curl"],
             note: None,
         },
     ),

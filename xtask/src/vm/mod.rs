@@ -4,7 +4,7 @@ mod boot;
 mod checks;
 mod failover;
 mod fsx;
-mod image;
+pub mod image;
 mod kernel_log;
 mod plant;
 mod plants;

@@ -198,7 +198,11 @@ fn key(recipe: &str, packages: &[Package]) -> String {
     hex(&hash.finalize()).chars().take(16).collect()
 }
 
-fn checksum(file: &Path) -> Result<String> {
+/// A file's SHA-256, in hexadecimal digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn checksum(file: &Path) -> Result<String> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(hex(&Sha256::digest(bytes)))
 }
