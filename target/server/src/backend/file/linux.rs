@@ -11,19 +11,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Medium;
-
-/// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A file.
-    File,
-    /// A disk.
-    Device,
-    /// A directory.
-    Directory,
-    /// What has no blocks.
-    Other,
-}
+use super::open::Kind;
 
 /// Looks at what is there.
 pub fn kind(path: &Path) -> io::Result<Kind> {

@@ -5,6 +5,8 @@
 mod direct;
 mod length;
 mod open;
+#[cfg(not(target_os = "linux"))]
+mod simple;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
@@ -24,8 +26,9 @@ use crate::pool::{Job, Work};
 use crate::ring;
 use direct::Alignment;
 use length::Length;
+use open::Kind;
 pub use open::{OpenError, OpenOptions};
-use sys::{Kind, failure};
+use sys::failure;
 
 /// More bytes than this are not unmapped or zeroed on a thread that serves other commands.
 const INLINE_UNMAP: u64 = 1 << 20;

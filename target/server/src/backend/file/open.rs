@@ -4,7 +4,21 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::sys::{self, Kind};
+use super::sys;
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file.
+    File,
+    /// A disk of the machine's own.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "these are not served elsewhere"))]
+    Device,
+    /// A directory.
+    Directory,
+    /// What has no blocks, and what cannot be served here.
+    Other,
+}
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy)]

@@ -11,20 +11,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::Medium;
-
-/// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // The names of all systems are the same.
-pub enum Kind {
-    /// A file.
-    File,
-    /// A disk.
-    Device,
-    /// A directory.
-    Directory,
-    /// What has no blocks, and what cannot be served here.
-    Other,
-}
+use super::open::Kind;
+pub use super::simple::{is_in_memory, len, prefetch, read_cached, tick, write_cached, zero};
 
 /// Looks at what is there.
 pub fn kind(path: &Path) -> io::Result<Kind> {
@@ -59,16 +47,6 @@ pub fn memory(len: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Its size in bytes.
-pub fn len(file: &File) -> io::Result<u64> {
-    Ok(file.metadata()?.len())
-}
-
-/// It is not asked.
-pub fn is_in_memory(_: &File) -> bool {
-    false
-}
-
 /// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
 pub fn granularity(metadata: &Metadata, _: Medium) -> u32 {
     u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20)
@@ -90,25 +68,8 @@ pub fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
     file.write_at(data, offset)
 }
 
-/// The page cache cannot be asked: [`ErrorKind::Unsupported`].
-#[inline]
-pub fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
-    Err(ErrorKind::Unsupported.into())
-}
-
-/// As [`read_cached`].
-#[inline]
-pub fn write_cached(_: &File, _: &[u8], _: u64) -> io::Result<usize> {
-    Err(ErrorKind::Unsupported.into())
-}
-
 /// Not possible yet: [`ErrorKind::Unsupported`], and zeros are written in their place.
 pub fn punch(_: &File, _: u64, _: u64) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
-}
-
-/// Not possible: [`ErrorKind::Unsupported`].
-pub fn zero(_: &File, _: u64, _: u64) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
@@ -129,9 +90,6 @@ pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
     Ok((true, hole.saturating_sub(offset).clamp(1, len)))
 }
 
-/// They read ahead by themselves.
-pub fn prefetch(_: &File, _: u64, _: u64) {}
-
 /// What an error of the system's means to the device server.
 pub fn failure(error: &io::Error) -> IoError {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -142,13 +100,4 @@ pub fn failure(error: &io::Error) -> IoError {
         // EIO, and an end of file where blocks should be: the file was cut under us.
         _ => IoError::Medium,
     }
-}
-
-/// A clock of milliseconds.
-#[inline]
-pub fn tick() -> u64 {
-    use std::sync::LazyLock;
-    use std::time::Instant;
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_millis() as u64
 }

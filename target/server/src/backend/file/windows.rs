@@ -20,20 +20,8 @@ use windows_sys::Win32::System::Ioctl::{
 };
 
 use super::Medium;
-
-/// What a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the names of all systems are the same")]
-pub enum Kind {
-    /// A file.
-    File,
-    /// A disk.
-    Device,
-    /// A directory.
-    Directory,
-    /// What has no blocks.
-    Other,
-}
+use super::open::Kind;
+pub use super::simple::{is_in_memory, len, prefetch, read_cached, tick, write_cached, zero};
 
 /// Looks at what is there.
 pub fn kind(path: &Path) -> io::Result<Kind> {
@@ -76,16 +64,6 @@ pub fn memory(len: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Its size in bytes.
-pub fn len(file: &File) -> io::Result<u64> {
-    Ok(file.metadata()?.len())
-}
-
-/// Windows has no file system in memory.
-pub fn is_in_memory(_: &File) -> bool {
-    false
-}
-
 /// Bytes of the unit in which NTFS gives space back: sixteen clusters of 4 KiB ([MS-FSCC] 2.1.5).
 pub fn granularity(_: &Metadata, _: Medium) -> u32 {
     64 << 10
@@ -106,18 +84,6 @@ pub fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
     file.seek_write(data, offset)
 }
 
-/// The cache cannot be asked: [`ErrorKind::Unsupported`].
-#[inline]
-pub fn read_cached(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
-    Err(ErrorKind::Unsupported.into())
-}
-
-/// As [`read_cached`].
-#[inline]
-pub fn write_cached(_: &File, _: &[u8], _: u64) -> io::Result<usize> {
-    Err(ErrorKind::Unsupported.into())
-}
-
 /// Gives space back; the bytes read as zeros. [`ErrorKind::Unsupported`] where there are no holes.
 pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let (Ok(start), Ok(end)) = (i64::try_from(offset), i64::try_from(offset + len)) else {
@@ -125,11 +91,6 @@ pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
     };
     let range = FILE_ZERO_DATA_INFORMATION { FileOffset: start, BeyondFinalZero: end };
     control(file, FSCTL_SET_ZERO_DATA, &range, &mut ()).map(drop)
-}
-
-/// In a sparse file zeros would be holes, and the space is to stay: [`ErrorKind::Unsupported`].
-pub fn zero(_: &File, _: u64, _: u64) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 /// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
@@ -154,9 +115,6 @@ pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
     }
     Ok((true, (at + size).saturating_sub(offset).clamp(1, len)))
 }
-
-/// Windows reads ahead by itself.
-pub fn prefetch(_: &File, _: u64, _: u64) {}
 
 /// What an error of the system's means to the device server.
 pub fn failure(error: &io::Error) -> IoError {
@@ -201,13 +159,4 @@ fn control<I, O>(file: &File, what: u32, input: &I, output: &mut O) -> io::Resul
         ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED | ERROR_INVALID_PARAMETER => Err(ErrorKind::Unsupported.into()),
         _ => Err(error),
     }
-}
-
-/// A clock of milliseconds.
-#[inline]
-pub fn tick() -> u64 {
-    use std::sync::LazyLock;
-    use std::time::Instant;
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_millis() as u64
 }
