@@ -1,8 +1,9 @@
-//! What FreeBSD and macOS have, as far as this program uses it: image files with holes that are read as such, but not made.
-//! Disks of the machine's own are not served.
+//! What FreeBSD and macOS have, as far as this program uses it: image files with holes. Disks of the machine's own are not
+//! served.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -68,9 +69,50 @@ pub fn write_at(file: &File, data: &[u8], offset: u64) -> io::Result<usize> {
     file.write_at(data, offset)
 }
 
-/// Not possible yet: [`ErrorKind::Unsupported`], and zeros are written in their place.
-pub fn punch(_: &File, _: u64, _: u64) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
+/// What a file system says that has no holes, or none of this size.
+const NO_HOLES: [i32; 3] = [libc::EINVAL, libc::ENOTSUP, libc::EOPNOTSUPP];
+
+/// Gives space back; the bytes read as zeros. [`ErrorKind::Unsupported`] where there are no holes.
+pub fn punch(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    loop {
+        match hole(file, offset, len) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error().is_some_and(|code| NO_HOLES.contains(&code)) => {
+                return Err(ErrorKind::Unsupported.into());
+            }
+            result => return result,
+        }
+    }
+}
+
+/// fcntl(2), F_PUNCHHOLE.
+#[cfg(target_vendor = "apple")]
+fn hole(file: &File, offset: libc::off_t, len: libc::off_t) -> io::Result<()> {
+    let range = libc::fpunchhole_t { fp_flags: 0, reserved: 0, fp_offset: offset, fp_length: len };
+    // SAFETY: the descriptor is open as long as `file` is there, and the call reads one `fpunchhole_t`.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_PUNCHHOLE, &raw const range) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// fspacectl(2). It may end before all is done, and says what is left.
+#[cfg(not(target_vendor = "apple"))]
+fn hole(file: &File, offset: libc::off_t, len: libc::off_t) -> io::Result<()> {
+    let mut rest = libc::spacectl_range { r_offset: offset, r_len: len };
+    while rest.r_len > 0 {
+        let range = libc::spacectl_range { ..rest };
+        // SAFETY: the descriptor is open as long as `file` is there; the call reads one `spacectl_range` and writes another.
+        let result =
+            unsafe { libc::fspacectl(file.as_raw_fd(), libc::SPACECTL_DEALLOC, &raw const range, 0, &raw mut rest) };
+        if result == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Whether the bytes from `offset` on take space, and for how many of `len` that holds.
