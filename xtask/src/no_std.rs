@@ -14,12 +14,26 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{Ended, run_logged};
 use crate::workspace;
 
-/// A crate without `std`: its package name and its folder.
-const CRATES: &[(&str, &str)] =
-    &[("iesp-firmware", "target/firmware"), ("iesp-iscsi", "target/iscsi"), ("iesp-scsi", "target/scsi")];
+/// A crate without `std`.
+struct Crate {
+    package: &'static str,
+    folder: &'static str,
+    features: &'static [&'static str],
+}
 
-/// Crates without `std` that need a heap.
-const WITH_HEAP: &[(&str, &str)] = &[("iesp-snmp", "target/snmp")];
+const fn plain(package: &'static str, folder: &'static str) -> Crate {
+    Crate { package, folder, features: &[] }
+}
+
+const CRATES: &[Crate] = &[
+    plain("iesp-firmware", "target/firmware"),
+    plain("iesp-iscsi", "target/iscsi"),
+    plain("iesp-scsi", "target/scsi"),
+];
+
+/// Those that need a heap.
+const WITH_HEAP: &[Crate] =
+    &[plain("iesp-snmp", "target/snmp"), Crate { features: &["snmp"], ..plain("iesp-firmware", "target/firmware") }];
 
 /// A heap for the probe, which never has anything to give.
 const HEAP: &str = "struct Heap;\n\
@@ -39,7 +53,7 @@ pub fn run() -> Result<()> {
     let dir = workspace::build_dir().join("no-std");
     let log = build_probe(&dir.join("with-std"), &[], "extern crate std;\n")?;
     ensure!(log.contains(DUPLICATE_LANG_ITEM), "the probe does not notice `std`:\n{log}");
-    for (package, folder) in CRATES.iter().chain(WITH_HEAP) {
+    for Crate { package, folder, .. } in CRATES.iter().chain(WITH_HEAP) {
         let text = std::fs::read_to_string(workspace::root().join(folder).join("src/lib.rs"))?;
         ensure!(text.contains("no_std"), "{folder}/src/lib.rs does not say no_std");
         println!("no-std: {package} says no_std");
@@ -53,13 +67,13 @@ pub fn run() -> Result<()> {
     if !log.is_empty() {
         bail!("the crates with a heap do not link without std:\n{log}");
     }
-    println!("no-std: {} crate links without std, with an allocator", WITH_HEAP.len());
+    println!("no-std: {} crates link without std, with an allocator", WITH_HEAP.len());
     Ok(())
 }
 
 /// Builds a static library that has everything but `std`; answers with the compiler's complaints, empty when there are
 /// none.
-fn build_probe(dir: &Path, crates: &[(&str, &str)], extra: &str) -> Result<String> {
+fn build_probe(dir: &Path, crates: &[Crate], extra: &str) -> Result<String> {
     let source = dir.join("src");
     std::fs::create_dir_all(&source).with_context(|| format!("cannot make {}", source.display()))?;
     std::fs::write(dir.join("Cargo.toml"), manifest(workspace::root(), crates))?;
@@ -80,21 +94,21 @@ fn build_probe(dir: &Path, crates: &[(&str, &str)], extra: &str) -> Result<Strin
     }
 }
 
-fn manifest(root: &Path, crates: &[(&str, &str)]) -> String {
+fn manifest(root: &Path, crates: &[Crate]) -> String {
     let mut text = String::from(
         "[package]\nname = \"no-std-probe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
          [workspace]\n\n[lib]\ncrate-type = [\"staticlib\"]\n\n[profile.dev]\npanic = \"abort\"\n\n[dependencies]\n",
     );
-    for (package, folder) in crates {
+    for Crate { package, folder, features } in crates {
         let path = root.join(folder);
-        let _ = writeln!(text, "{package} = {{ path = {path:?}, default-features = false }}");
+        let _ = writeln!(text, "{package} = {{ path = {path:?}, default-features = false, features = {features:?} }}");
     }
     text
 }
 
-fn probe(crates: &[(&str, &str)], extra: &str) -> String {
+fn probe(crates: &[Crate], extra: &str) -> String {
     let mut text = format!("#![no_std]\n{extra}");
-    for (package, _) in crates {
+    for Crate { package, .. } in crates {
         let _ = writeln!(text, "extern crate {};", package.replace('-', "_"));
     }
     text + "#[panic_handler]\nfn panic(_: &core::panic::PanicInfo<'_>) -> ! {\n    loop {}\n}\n"
@@ -106,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_crates_are_where_the_table_says() {
-        for (package, folder) in CRATES.iter().chain(WITH_HEAP) {
+        for Crate { package, folder, .. } in CRATES.iter().chain(WITH_HEAP) {
             let manifest = std::fs::read_to_string(workspace::root().join(folder).join("Cargo.toml")).unwrap();
             assert!(manifest.contains(&format!("name = \"{package}\"")), "{folder}");
         }

@@ -7,6 +7,8 @@ use core::fmt::{self, Write as _};
 
 use heapless::String;
 
+use crate::cut::Cut;
+
 /// Longest text, in bytes; what is longer is cut.
 pub const WORDS_MAX: usize = 240;
 
@@ -35,14 +37,11 @@ impl LastWords {
         if self.words().is_some() {
             return;
         }
-        let mut text = Cut(String::new());
+        self.text = [0; WORDS_MAX];
+        let mut text = Cut::new(&mut self.text);
         // What has no room is the end of it.
         let _ = text.write_fmt(words);
-        self.text = [0; WORDS_MAX];
-        for (place, byte) in self.text.iter_mut().zip(text.0.as_bytes()) {
-            *place = *byte;
-        }
-        (self.magic, self.len) = (MAGIC, text.0.len() as u32);
+        (self.magic, self.len) = (MAGIC, text.len as u32);
         self.checksum = self.sum();
     }
 
@@ -70,16 +69,6 @@ impl LastWords {
 impl Default for LastWords {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-struct Cut(String<WORDS_MAX>);
-
-impl fmt::Write for Cut {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = text.floor_char_boundary(WORDS_MAX - self.0.len());
-        self.0.push_str(text.get(..end).unwrap_or_default()).map_err(|_| fmt::Error)?;
-        if end < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

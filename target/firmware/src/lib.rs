@@ -14,6 +14,7 @@ pub mod board;
 pub mod card;
 mod clock;
 pub mod config;
+mod cut;
 pub mod display;
 pub mod extents;
 pub mod flash;

@@ -5,6 +5,7 @@ use core::fmt::{self, Write as _};
 use embassy_time::Instant;
 
 use crate::board::{Led, Panel};
+use crate::cut::Cut;
 
 /// How bad it is: a severity of RFC 5424 6.2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +86,8 @@ impl<'m> Journal<'m> {
             self.remove_first();
             self.lost = self.lost.saturating_add(1);
         }
-        let mut line = Cut { bytes: self.bytes.get_mut(self.len + HEAD..).unwrap_or_default(), len: 0 };
+        let text_at = self.len + HEAD;
+        let mut line = Cut::new(self.bytes.get_mut(text_at..text_at + LINE_MAX).unwrap_or_default());
         // A line that is cut is better than none.
         let _ = line.write_fmt(text);
         let count = line.len;
@@ -114,23 +116,6 @@ impl<'m> Journal<'m> {
         self.bytes.copy_within(whole..self.len, 0);
         self.len -= whole;
         self.lost = 0;
-    }
-}
-
-/// Text up to [`LINE_MAX`] bytes, cut between two characters.
-struct Cut<'b> {
-    bytes: &'b mut [u8],
-    len: usize,
-}
-
-impl fmt::Write for Cut<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let left = self.bytes.len().min(LINE_MAX) - self.len;
-        let part = text.get(..text.floor_char_boundary(left)).unwrap_or_default();
-        let end = self.len + part.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
-        self.len = end;
-        if part.len() < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

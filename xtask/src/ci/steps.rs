@@ -231,7 +231,10 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
     steps.push(step(
         "simulator",
         "libiscsi's test-tool on the boards' firmware in the simulator",
-        vec![CargoCommand::new("xtask conformance --simulator --quick --disk large --disk small").file("--json", &reports.join(SIMULATOR_JSON))],
+        vec![
+            CargoCommand::new("xtask conformance --simulator --quick --disk large --disk small")
+                .file("--json", &reports.join(SIMULATOR_JSON)),
+        ],
         Count::Conformance(SIMULATOR_JSON),
         15,
     ));

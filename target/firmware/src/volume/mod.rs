@@ -1,6 +1,6 @@
 //! Where a disk's file lies on the card: partition table, file system, directory, clusters, read once at the start.
 //!
-//! An own walk rather than a file system's crate: it reads only, knows exFAT and FAT32 alike, needs one sector of memory, and
+//! An own walk rather than a file system's crate: it knows exFAT and FAT32 alike, needs one sector of memory, and
 //! gives what no crate gives: the extents of a file. From then on the file system is off the data path.
 
 mod directory;
