@@ -47,3 +47,17 @@ fn a_board_gets_its_address_by_dhcp() {
     rig.session(async |client| assert_eq!(client.read(0, 1).await.unwrap().status, 0));
     assert!(rig.console().contains("iESP-45535001: serving on 10.0.0.5:3260"), "{}", rig.console());
 }
+
+/// `spi-speed` holds for a card that could go faster.
+#[test]
+fn the_bus_has_no_clock_above_the_configured_one() {
+    for (mhz, khz) in [(12, 12_000), (20, 20_000), (50, 25_000)] {
+        let mut rig = Rig::plain(Size::Small);
+        let config = format!(r#"{{"ip-address": "10.0.0.5/24", "spi-speed": {mhz}}}"#);
+        rig.setup.config = Some(Box::leak(config.into_bytes().into_boxed_slice()));
+        rig.session(async |client| assert_eq!(client.read(0, 1).await.unwrap().status, 0));
+        let cards = rig.console().lines().filter(|line| line.contains("card: ")).map(str::to_owned).collect::<Vec<_>>();
+        assert!(cards.last().is_some_and(|line| line.contains(&format!(" {khz} kHz"))), "{cards:?}");
+        assert_eq!(cards.len(), if khz < 25_000 { 2 } else { 1 });
+    }
+}

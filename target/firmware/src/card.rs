@@ -61,6 +61,12 @@ pub trait Card {
 
     /// The loss is known to whoever relied on the data.
     fn forget_loss(&mut self);
+
+    /// From the next start on the bus has no clock above this one, in Hz; a card on a bus whose clock is not the owner's to
+    /// choose ignores it.
+    fn limit_clock(&mut self, hz: u32) {
+        let _ = hz;
+    }
 }
 
 impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
@@ -93,5 +99,9 @@ impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
 
     fn forget_loss(&mut self) {
         SdCard::forget_loss(self);
+    }
+
+    fn limit_clock(&mut self, hz: u32) {
+        SdCard::limit_clock(self, hz);
     }
 }

@@ -160,10 +160,16 @@ pub async fn run_with<
 
         let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
         stage(&mut panel, Stage::Card);
-        let facts = apart!(start_card(&mut store, &mut panel));
+        let mut facts = apart!(start_card(&mut store, &mut panel));
         stage(&mut panel, Stage::Configuration);
         let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
         panel.set_level(config.level());
+        // What the configuration is read with may be faster than it allows.
+        let limit_hz = u32::from(config.spi_speed) * 1_000_000;
+        if limit_hz < facts.clock_hz {
+            store.limit_clock(limit_hz);
+            facts = apart!(start_card(&mut store, &mut panel));
+        }
         let hostname = net::Hostname::new(prefix, mac);
         net::configure(stack, &config, &hostname);
 

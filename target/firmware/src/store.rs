@@ -67,6 +67,11 @@ impl<'m, C: Card> Store<'m, C> {
         self.facts.as_ref()
     }
 
+    /// See [`Card::limit_clock`].
+    pub fn limit_clock(&mut self, hz: u32) {
+        self.card.limit_clock(hz);
+    }
+
     /// How often acknowledged writes were lost so far.
     pub fn losses(&self) -> u32 {
         self.losses

@@ -48,6 +48,8 @@ pub struct Link<B, S, K> {
     pub bus: B,
     pub select: S,
     pub clock: K,
+    /// Highest clock, in Hz.
+    pub limit_hz: u32,
 }
 
 impl<B: CardBus, S: OutputPin, K: Clock> Link<B, S, K> {

@@ -90,7 +90,7 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
     /// Takes the bus, the chip select pin (low is selected) and a clock; sends nothing.
     pub fn new(bus: B, select: S, clock: K) -> Self {
         Self {
-            link: Link { bus, select, clock },
+            link: Link { bus, select, clock, limit_hz: u32::MAX },
             info: None,
             stale: true,
             lost: false,
@@ -119,6 +119,11 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
         }
         self.under_way = false;
         result
+    }
+
+    /// From the next start on no clock is above this one, in Hz: the wiring allows no more, says who made it.
+    pub fn limit_clock(&mut self, hz: u32) {
+        self.link.limit_hz = hz;
     }
 
     /// The card that was started last, also when it is out of the slot.

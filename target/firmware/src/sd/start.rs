@@ -163,7 +163,7 @@ impl<B: CardBus, S: OutputPin, K: Clock> Link<B, S, K> {
     async fn climb_down(&mut self, rung: usize, fastest: u32) -> Result<(usize, u32), Error> {
         let mut last = Error::Crc;
         for (rung, &hz) in LADDER_HZ.iter().enumerate().skip(rung).filter(|(_, hz)| **hz <= fastest) {
-            let actual = self.bus.set_clock(hz);
+            let actual = self.bus.set_clock(hz.min(self.limit_hz));
             match self.probe().await {
                 Ok(()) => return Ok((rung, actual)),
                 // A disturbed line shows in any of these ways; only a dead bus is no reason to go slower.
