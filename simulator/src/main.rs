@@ -1,6 +1,7 @@
 //! A simulated board on a PC: its disk can be reached by any initiator.
 
 mod screen;
+mod wires;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -48,6 +49,11 @@ enum Command {
 enum CardCommand {
     /// Makes a card: exFAT, with a disk's file in one piece.
     Make(Make),
+    /// Is the card of another emulator: bytes of its bus by standard input and output.
+    Serve {
+        /// The image; it is written to.
+        image: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -154,6 +160,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Card(CardCommand::Make(make))) => make_card(&make),
+        Some(Command::Card(CardCommand::Serve { image })) => wires::serve(&image),
         None => run(cli.run),
     };
     match result {

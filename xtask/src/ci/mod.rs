@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
 
+mod boards;
 pub mod count;
 pub mod page;
 pub mod report;

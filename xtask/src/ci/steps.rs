@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::boards;
 use crate::package::may_check_deb;
 use crate::setup::{self, Part};
 use crate::workspace;
@@ -29,7 +30,7 @@ pub struct CargoCommand {
 }
 
 impl CargoCommand {
-    fn new(words: &str) -> Self {
+    pub(super) fn new(words: &str) -> Self {
         CargoCommand { arguments: words.split_whitespace().map(str::to_owned).collect(), variables: Vec::new() }
     }
 
@@ -39,7 +40,7 @@ impl CargoCommand {
     }
 
     /// With a file below the report folder as the last argument.
-    fn file(mut self, option: &str, file: &Path) -> Self {
+    pub(super) fn file(mut self, option: &str, file: &Path) -> Self {
         self.arguments.extend([option.to_owned(), file.display().to_string()]);
         self
     }
@@ -103,7 +104,10 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         step(
             "format",
             "the code is formatted",
-            vec![CargoCommand::new("fmt --all --check -- --color=never")],
+            vec![
+                CargoCommand::new("fmt --all --check -- --color=never"),
+                CargoCommand::new("fmt --manifest-path target/boards/Cargo.toml --all --check -- --color=never"),
+            ],
             Count::Whole,
             2,
         ),
@@ -267,28 +271,7 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         }
         Step { only_full: *only_full, needs, ..step(name, about, vec![command], Count::Whole, 20) }
     }));
-    let board = |name, about, board: &str, how: &str, minutes| {
-        let json = format!("{name}.json");
-        let command = CargoCommand::new(&format!("xtask firmware run {board} --check {how}"));
-        let command = command.file("--json", &reports.join(&json));
-        Step {
-            needs: &[Part::Boards],
-            only_full: how.is_empty(),
-            ..step(name, about, vec![command], Count::Whole, minutes)
-        }
-    };
-    let (small, large) = ("qemu-lm3s6965", "qemu-imx6ul");
-    steps.push(board("board-small", "a board with 64 KB of RAM, in QEMU", small, "--quick", 15));
-    steps.push(board("board-large", "the Teensy's Ethernet and SD blocks, in QEMU", large, "--quick", 15));
-    steps.push(board("board-small-all", "the same with all tests", small, "", 40));
-    steps.push(board("board-large-all", "the same with all tests", large, "", 40));
-    let bench = |name, about, how: &str, minutes| Step {
-        needs: &[Part::Boards],
-        only_full: how.is_empty(),
-        ..step(name, about, vec![CargoCommand::new(&format!("xtask hil {small} {how}"))], Count::Whole, minutes)
-    };
-    steps.push(bench("hil-board", "the runner for boards on an emulated one", "--quick --skip conformance", 15));
-    steps.push(bench("hil-board-all", "the same with all tests", "", 40));
+    steps.extend(boards::steps(reports));
     steps.extend(GUEST_RUNS.iter().map(|run| Step {
         only_full: run.only_full,
         needs: run.needs,

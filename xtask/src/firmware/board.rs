@@ -2,13 +2,20 @@
 
 use anyhow::{Result, bail};
 
-/// How QEMU runs it.
+use super::image::Image;
+
+/// Which emulator runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emulated {
-    /// QEMU's name of the machine.
-    pub machine: &'static str,
-    /// Memory in MiB, where the machine leaves a choice.
-    pub memory_mib: Option<u32>,
+pub enum Emulator {
+    /// QEMU: all of it.
+    Qemu {
+        /// QEMU's name of the machine.
+        machine: &'static str,
+        /// Memory in MiB, where the machine leaves a choice.
+        memory_mib: Option<u32>,
+    },
+    /// rp2040js: the chip and its card, without a network.
+    Rp2040,
 }
 
 /// A board.
@@ -26,8 +33,10 @@ pub struct Board {
     pub target: &'static str,
     /// How many sessions it takes at once.
     pub sessions: u32,
-    /// How QEMU runs it, if it does.
-    pub emulated: Option<Emulated>,
+    /// What its tool takes.
+    pub image: Image,
+    /// Which emulator runs it.
+    pub emulator: Emulator,
 }
 
 const WORKSPACE: &str = "target/boards";
@@ -41,7 +50,8 @@ pub const BOARDS: &[Board] = &[
         workspace: WORKSPACE,
         target: "thumbv7m-none-eabi",
         sessions: 1,
-        emulated: Some(Emulated { machine: "lm3s6965evb", memory_mib: None }),
+        image: Image::Elf,
+        emulator: Emulator::Qemu { machine: "lm3s6965evb", memory_mib: None },
     },
     Board {
         name: "qemu-imx6ul",
@@ -50,7 +60,18 @@ pub const BOARDS: &[Board] = &[
         workspace: WORKSPACE,
         target: "armv7a-none-eabi",
         sessions: 3,
-        emulated: Some(Emulated { machine: "mcimx6ul-evk", memory_mib: Some(64) }),
+        image: Image::Elf,
+        emulator: Emulator::Qemu { machine: "mcimx6ul-evk", memory_mib: Some(64) },
+    },
+    Board {
+        name: "pico-w",
+        about: "Raspberry Pi Pico W: RP2040, WiFi, SD over SPI",
+        package: "iesp-board-pico-w",
+        workspace: WORKSPACE,
+        target: "thumbv6m-none-eabi",
+        sessions: 2,
+        image: Image::Uf2,
+        emulator: Emulator::Rp2040,
     },
 ];
 

@@ -14,13 +14,21 @@ use crate::workspace;
 /// # Errors
 /// When there is no compiler for the board, or the program does not build (cargo has said why on stderr).
 pub fn build(board: &Board) -> Result<PathBuf> {
+    program(board, board.name)
+}
+
+/// As [`build`], for another program of the board's crate.
+///
+/// # Errors
+/// As there.
+pub fn program(board: &Board, name: &str) -> Result<PathBuf> {
     let words = ["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"];
     let output = cargo(board, &words)?.stdout(Stdio::piped()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the program of {} does not build", board.name);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    workspace::executable_in(&messages, board.name).with_context(|| format!("cargo built no binary {}", board.name))
+    workspace::executable_in(&messages, name).with_context(|| format!("cargo built no binary {name}"))
 }
 
 /// Has the compiler check the program.
@@ -46,7 +54,7 @@ fn cargo(board: &Board, words: &[&str]) -> Result<std::process::Command> {
     Ok(command)
 }
 
-/// Copies the program to the folder `build/firmware`; answers with the file.
+/// Copies the program to the folder `build/firmware`, and makes what the board's tool takes of it; answers with that file.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -54,6 +62,10 @@ pub fn output(board: &Board, elf: &Path) -> Result<PathBuf> {
     let folder = workspace::build_dir().join("firmware");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join(format!("{}.elf", board.name));
-    std::fs::copy(elf, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    std::fs::write(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    let Some((ending, convert)) = board.image.converter() else { return Ok(file) };
+    let file = file.with_extension(ending);
+    std::fs::write(&file, convert(&bytes)?).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }

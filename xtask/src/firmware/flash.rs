@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::board::Board;
+use super::board::{Board, Emulator};
 use crate::hil::{Board as Bench, Profile};
 use crate::workspace;
 
@@ -23,7 +23,7 @@ pub struct Args {
 /// When there is no such board, nothing to flash it with, or the tool fails.
 pub fn run(args: &Args) -> Result<()> {
     let board = Board::find(&args.board)?;
-    if board.emulated.is_some() {
+    if matches!(board.emulator, Emulator::Qemu { .. }) {
         bail!("{0} is a machine of QEMU's: `cargo xtask firmware run {0}` starts it with its program", board.name);
     }
     let mut profile = Profile::find(board.name, &workspace::root().join("ci/boards"))?;

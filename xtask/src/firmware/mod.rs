@@ -5,6 +5,8 @@ mod build;
 mod card;
 pub mod check;
 mod flash;
+mod image;
+mod rp2040;
 mod run;
 mod size;
 pub mod toolchain;
@@ -19,7 +21,7 @@ use board::{BOARDS, Board};
 pub enum Task {
     /// Say which boards there are
     List,
-    /// Build a board's program: build/firmware/BOARD.elf
+    /// Build a board's program, and what its tool takes: build/firmware/BOARD.elf, .uf2
     Build(One),
     /// Build a board's program, and bring it onto the board that is connected
     Flash(flash::Args),

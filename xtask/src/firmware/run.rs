@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use qemu_launcher::{Board as Machine, Guest, Waited};
 
-use super::board::{BOARDS, Board};
+use super::board::{BOARDS, Board, Emulator};
 use super::size::{Size, budget};
-use super::{build, card, check};
+use super::{build, card, check, rp2040};
 use crate::process::last_lines;
 use crate::workspace;
 
@@ -63,6 +63,14 @@ pub struct Running {
 /// When the board is not one that QEMU emulates, does not build or start, or a check fails.
 pub fn run(args: &Args) -> Result<()> {
     let board = Board::find(&args.board)?;
+    if board.emulator == Emulator::Rp2040 {
+        ensure!(
+            args.check,
+            "{0} is emulated without a network: `cargo xtask firmware run {0} --check` tries its card",
+            board.name
+        );
+        return rp2040::check(board);
+    }
     let budget = budget(board)?;
     let running = start(board, args)?;
     println!("{}", running.size.line(board.name, &budget));
@@ -76,9 +84,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn start(board: &Board, args: &Args) -> Result<Running> {
-    let Some(emulated) = board.emulated else {
-        let known: Vec<&str> = BOARDS.iter().filter(|one| one.emulated.is_some()).map(|one| one.name).collect();
-        bail!("{} is not emulated; these are: {}", board.name, known.join(", "));
+    let Emulator::Qemu { machine, memory_mib } = board.emulator else {
+        let is_qemus = |one: &&Board| matches!(one.emulator, Emulator::Qemu { .. });
+        let known: Vec<&str> = BOARDS.iter().filter(is_qemus).map(|one| one.name).collect();
+        bail!("no emulator runs {}; QEMU runs {}", board.name, known.join(", "));
     };
     if workspace::find_program("qemu-system-arm").is_none() {
         bail!("no qemu-system-arm here: `cargo xtask setup` installs it");
@@ -100,8 +109,8 @@ fn start(board: &Board, args: &Args) -> Result<Running> {
             card
         }
     };
-    let mut machine = Machine::arm(emulated.machine, &elf).card(&card).forward(args.port, PORT);
-    if let Some(memory) = emulated.memory_mib {
+    let mut machine = Machine::arm(machine, &elf).card(&card).forward(args.port, PORT);
+    if let Some(memory) = memory_mib {
         machine = machine.memory_mib(memory);
     }
     let mut guest = machine.start(&dir)?;

@@ -70,7 +70,7 @@ impl Toolchain {
             command.env("RUSTC", &self.rustc).env_remove("RUSTUP_TOOLCHAIN");
         }
         if self.from_source {
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc");
         }
         if let Some(linker) = &self.linker {
             command.arg("--config").arg(format!("target.{target}.linker={:?}", linker.display().to_string()));

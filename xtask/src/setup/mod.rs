@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cross;
 use crate::firmware::toolchain::Toolchain;
-use crate::workspace::find_program;
+use crate::workspace::{self, find_program};
 use optional::OPTIONAL;
 pub use optional::Part;
 use table::{Packager, Probe, REQUIREMENTS, Requirement};
@@ -128,7 +128,10 @@ fn install_all(args: &Args, packager: Packager, missing: &[&'static Requirement]
 /// Installs what single parts of the runs need, each by itself: a distribution that has no such package has the others.
 fn install_optional(args: &Args, packager: Packager, parts: &[Part]) {
     for part in parts {
-        let missing = missing_of(&[*part]);
+        let mut missing = missing_of(&[*part]);
+        if !args.check && missing.iter().any(|requirement| add_processors(requirement.probe)) {
+            missing = missing_of(&[*part]);
+        }
         if missing.is_empty() {
             continue;
         }
@@ -140,6 +143,16 @@ fn install_optional(args: &Args, packager: Packager, parts: &[Part]) {
             println!("setup: {error:#}");
         }
     }
+}
+
+/// Has rustup, where it is, install the core libraries of other processors: whether it did. They are the user's own, and small.
+fn add_processors(probe: Probe) -> bool {
+    let Probe::Compiler(targets) = probe else { return false };
+    let Some(rustup) = find_program("rustup") else { return false };
+    println!("setup: rustup target add {}", targets.join(" "));
+    let mut command = Command::new(rustup);
+    command.args(["target", "add"]).args(targets).current_dir(workspace::root()).stdin(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// What is missing of what parts of the runs need: each as `what (Debian: package)`.

@@ -22,11 +22,13 @@ pub enum Part {
     Boards,
     /// `cargo xtask conformance --newer`.
     NewerTool,
+    /// The emulated RP2040.
+    Rp2040,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 8] = [
+    pub const ALL: [Part; 9] = [
         Part::Guest,
         Part::Boot,
         Part::Istgt,
@@ -35,6 +37,7 @@ impl Part {
         Part::Systems,
         Part::Boards,
         Part::NewerTool,
+        Part::Rp2040,
     ];
 
     /// What cannot be run without it.
@@ -48,12 +51,13 @@ impl Part {
             Part::Systems => "the type checks for other systems",
             Part::Boards => "the boards' programs",
             Part::NewerTool => "the newer test-tool",
+            Part::Rp2040 => "the emulated RP2040",
         }
     }
 
     /// Whether it is large, and only `--full` runs need it.
     pub fn is_for_full(self) -> bool {
-        matches!(self, Part::Windows | Part::Systems | Part::NewerTool)
+        matches!(self, Part::Windows | Part::Systems | Part::NewerTool | Part::Rp2040)
     }
 }
 
@@ -295,7 +299,7 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
     (
         Part::Boards,
         Requirement {
-            probe: Probe::Compiler(&["thumbv7m-none-eabi", "armv7a-none-eabi"]),
+            probe: Probe::Compiler(&["thumbv7m-none-eabi", "armv7a-none-eabi", "thumbv6m-none-eabi"]),
             why: "firmware: builds the boards' programs (or `rustup target add` these)",
             apt: &["rustc-web", "cargo-web", "rust-web-src", "lld"],
             dnf: &["rust", "cargo", "rust-src", "lld"],
@@ -333,6 +337,17 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
             apt: &["curl"],
             dnf: &["curl"],
             pacman: &["curl"],
+            note: None,
+        },
+    ),
+    (
+        Part::Rp2040,
+        Requirement {
+            probe: Probe::Program("npm"),
+            why: "firmware run pico-w --check: fetches rp2040js, which Node.js runs",
+            apt: &["nodejs", "npm"],
+            dnf: &["nodejs", "npm"],
+            pacman: &["nodejs", "npm"],
             note: None,
         },
     ),
