@@ -62,10 +62,11 @@ pub trait Card {
     /// The loss is known to whoever relied on the data.
     fn forget_loss(&mut self);
 
-    /// From the next start on the bus has no clock above this one, in Hz; a card on a bus whose clock is not the owner's to
-    /// choose ignores it.
-    fn limit_clock(&mut self, hz: u32) {
+    /// From now on the bus has no clock above this one, in Hz: which it is now, where that lowered it. A card on a bus whose clock
+    /// is not the owner's to choose ignores it.
+    fn limit_clock(&mut self, hz: u32) -> Option<u32> {
         let _ = hz;
+        None
     }
 }
 
@@ -101,7 +102,7 @@ impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
         SdCard::forget_loss(self);
     }
 
-    fn limit_clock(&mut self, hz: u32) {
-        SdCard::limit_clock(self, hz);
+    fn limit_clock(&mut self, hz: u32) -> Option<u32> {
+        SdCard::limit_clock(self, hz)
     }
 }

@@ -160,15 +160,13 @@ pub async fn run_with<
 
         let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
         stage(&mut panel, Stage::Card);
-        let mut facts = apart!(start_card(&mut store, &mut panel));
+        let facts = apart!(start_card(&mut store, &mut panel));
         stage(&mut panel, Stage::Configuration);
         let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
         panel.set_level(config.level());
         // What the configuration is read with may be faster than it allows.
-        let limit_hz = u32::from(config.spi_speed) * 1_000_000;
-        if limit_hz < facts.clock_hz {
-            store.limit_clock(limit_hz);
-            facts = apart!(start_card(&mut store, &mut panel));
+        if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
+            panel.line(format_args!("card: {} kHz", hz / 1000));
         }
         let hostname = net::Hostname::new(prefix, mac);
         net::configure(stack, &config, &hostname);

@@ -68,8 +68,8 @@ impl<'m, C: Card> Store<'m, C> {
     }
 
     /// See [`Card::limit_clock`].
-    pub fn limit_clock(&mut self, hz: u32) {
-        self.card.limit_clock(hz);
+    pub fn limit_clock(&mut self, hz: u32) -> Option<u32> {
+        self.card.limit_clock(hz)
     }
 
     /// How often acknowledged writes were lost so far.

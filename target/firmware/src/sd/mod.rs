@@ -121,9 +121,13 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
         result
     }
 
-    /// From the next start on no clock is above this one, in Hz: the wiring allows no more, says who made it.
-    pub fn limit_clock(&mut self, hz: u32) {
+    /// From now on no clock is above this one, in Hz: the wiring allows no more, says who made it. Which it is now, where that
+    /// lowered it.
+    pub fn limit_clock(&mut self, hz: u32) -> Option<u32> {
         self.link.limit_hz = hz;
+        let info = self.info.as_mut().filter(|info| info.clock_hz > hz)?;
+        info.clock_hz = self.link.bus.set_clock(hz);
+        Some(info.clock_hz)
     }
 
     /// The card that was started last, also when it is out of the slot.
