@@ -180,7 +180,7 @@ pub const REQUIREMENTS: &[Requirement] = &[
         probe: Probe::Program("sfdisk"),
         why: "the simulator's tests have cards with partition tables",
         apt: &["fdisk"],
-        dnf: &["util-linux-core"],
+        dnf: &["util-linux"],
         pacman: &["util-linux"],
         note: None,
     },
