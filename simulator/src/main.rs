@@ -215,6 +215,9 @@ fn run(run: Run) -> Result<(), String> {
     }
     let medium = SparseFile::open(path, len / 512).map_err(|error| format!("{}: {error}", path.display()))?;
     let gateway = Gateway::listen(run.listen).map_err(|error| format!("{}: {error}", run.listen))?;
+    if run.snmp.is_some() && matches!(run.size, SizeKind::Small) {
+        return Err("--snmp: a small board has no memory for it: --size large has".into());
+    }
     let snmp =
         run.snmp.map(|address| Datagrams::listen(address, SNMP_PORT).map_err(|error| format!("{address}: {error}")));
     let snmp = snmp.transpose()?;
