@@ -258,6 +258,49 @@ fn a_read_only_export() {
     client.get(&cdb::read(0, 8), 4096).good();
 }
 
+/// A server with one client at a time, which nobody else reaches, as whoever asks for the size finds out: the disk goes on.
+#[test]
+fn a_server_that_takes_one_client() {
+    let folder = folder();
+    let arguments = ["--filter=noparallel", "memory", "32M", "serialize=connections"];
+    let Some(server) = Server::nbdkit(folder.path(), &arguments) else { return };
+    let iesp = server.iesp(&[]);
+    let mut client = session(&iesp);
+    exercise(&mut client);
+    // Longer than it takes until the size is asked for, and the asking given up.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(8) {
+        let asked = Instant::now();
+        client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
+        assert!(asked.elapsed() < Duration::from_secs(1), "it waits for the size");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!iesp.errors().contains("lost"), "{}", iesp.errors());
+}
+
+/// A server that tries again by itself is waited for.
+#[test]
+fn a_server_that_tries_again() {
+    let folder = folder();
+    let trigger = folder.path().join("trigger");
+    let file = format!("error-file={}", trigger.display());
+    let filters =
+        ["--filter=retry", "--filter=error", "memory", "32M", "retry-delay=1", "error-pwrite-rate=100%", &file];
+    let Some(server) = Server::nbdkit(folder.path(), &filters) else { return };
+    let iesp = server.iesp(&[]);
+    let mut client = session(&iesp);
+    std::fs::write(&trigger, "").expect("a file");
+    let (data, start) = (pattern(1, 4096), Instant::now());
+    let command = client.initiator.write(&cdb::write(0, 8), 4096);
+    let unit = client.initiator.unit(&command.emit(), &data);
+    client.send(&unit);
+    std::thread::sleep(Duration::from_millis(300));
+    std::fs::remove_file(&trigger).expect("it is there");
+    client.finish(command.itt, &data).good();
+    assert!(start.elapsed() > Duration::from_millis(900), "it was not tried again");
+    assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), data);
+}
+
 /// A server's errors become sense data of the right kind, and the disk goes on.
 #[test]
 fn errors_of_the_server() {
