@@ -15,7 +15,7 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         let command = CargoCommand::new(&format!("xtask firmware run {board} --check {how}"));
         step(name, about, vec![command.file("--json", &reports.join(format!("{name}.json")))])
     };
-    let long = |step| Step { only_full: true, minutes: 40, ..step };
+    let long = |step| Step { only_full: true, minutes: 60, ..step };
     let bench = |how| vec![CargoCommand::new(&format!("xtask hil {SMALL} {how}"))];
     vec![
         step(

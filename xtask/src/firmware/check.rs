@@ -20,7 +20,7 @@ pub const RULES: &str = "ci/conformance-boards.toml";
 const VERIFIED_MB: &str = "16";
 const VERIFIED_QUICKLY_MB: &str = "4";
 const SEED: &str = "20260101";
-const CONFORMANCE_LIMIT: Duration = Duration::from_secs(1200);
+const CONFORMANCE_LIMIT: Duration = Duration::from_secs(3000);
 const VERIFIER_LIMIT: Duration = Duration::from_secs(300);
 
 struct Checks {
