@@ -7,7 +7,8 @@ use core::fmt;
 use core::net::Ipv4Addr;
 
 use heapless::{String, Vec};
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::log::Level;
 use crate::target::{Credentials, LUNS, SECRET_MAX};
@@ -32,8 +33,7 @@ pub struct Wifi {
 }
 
 /// What the file says; LED numbers are GPIO, -1 for none.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case", default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Networks that may be joined.
     pub wifi: Vec<Wifi, NETWORKS>,
@@ -54,16 +54,12 @@ pub struct Config {
     /// Trouble.
     pub led_red: i16,
     /// The card's bus; -1 for the board's own.
-    #[serde(rename = "SD-MISO")]
     pub sd_miso: i16,
     /// See `sd_miso`.
-    #[serde(rename = "SD-MOSI")]
     pub sd_mosi: i16,
     /// See `sd_miso`.
-    #[serde(rename = "SD-SCLK")]
     pub sd_sclk: i16,
     /// See `sd_miso`.
-    #[serde(rename = "SD-CS")]
     pub sd_cs: i16,
     /// Highest clock of the card's bus, in MHz.
     pub spi_speed: u16,
@@ -155,10 +151,9 @@ impl Config {
         // Editors of some systems put a byte order mark first.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let mut escapes = [0; 256];
-        let config: Self = match serde_json_core::from_slice_escaped(text, &mut escapes) {
-            Ok((config, _)) => config,
-            Err(error) => return Err(ConfigError::Json(error)),
-        };
+        let mut config = Self::default();
+        let mut json = serde_json_core::de::Deserializer::new(text, Some(&mut escapes));
+        Fill(&mut config).deserialize(&mut json).map_err(ConfigError::Json)?;
         config.check()?;
         Ok(config)
     }
@@ -217,6 +212,103 @@ impl Config {
         (!self.chap_user.is_empty())
             .then(|| Credentials { name: self.chap_user.clone(), secret: self.chap_secret.clone() })
     }
+}
+
+/// The keys of the file.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "kebab-case")]
+enum Key {
+    Wifi,
+    SyslogHost,
+    LogLevel,
+    TrimLevel,
+    EthWaitTime,
+    UpdateDfInterval,
+    LedGreen,
+    LedYellow,
+    LedRed,
+    #[serde(rename = "SD-MISO")]
+    SdMiso,
+    #[serde(rename = "SD-MOSI")]
+    SdMosi,
+    #[serde(rename = "SD-SCLK")]
+    SdSclk,
+    #[serde(rename = "SD-CS")]
+    SdCs,
+    SpiSpeed,
+    DiskName,
+    TargetName,
+    ChapUser,
+    ChapSecret,
+    IpAddress,
+    Gateway,
+    Portal,
+    NtpHost,
+    SnmpCommunity,
+    ReadOnly,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Puts each value where it belongs. What serde derives for a struct keeps all fields apart, and the defaults beside them,
+/// before it puts them together: more than the stack of a small board has room for.
+struct Fill<'c>(&'c mut Config);
+
+impl<'de> DeserializeSeed<'de> for Fill<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fill<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let config = self.0;
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Wifi => put(&mut config.wifi, &mut map)?,
+                Key::SyslogHost => put(&mut config.syslog_host, &mut map)?,
+                Key::LogLevel => put(&mut config.log_level, &mut map)?,
+                Key::TrimLevel => put(&mut config.trim_level, &mut map)?,
+                Key::EthWaitTime => put(&mut config.eth_wait_time, &mut map)?,
+                Key::UpdateDfInterval => put(&mut config.update_df_interval, &mut map)?,
+                Key::LedGreen => put(&mut config.led_green, &mut map)?,
+                Key::LedYellow => put(&mut config.led_yellow, &mut map)?,
+                Key::LedRed => put(&mut config.led_red, &mut map)?,
+                Key::SdMiso => put(&mut config.sd_miso, &mut map)?,
+                Key::SdMosi => put(&mut config.sd_mosi, &mut map)?,
+                Key::SdSclk => put(&mut config.sd_sclk, &mut map)?,
+                Key::SdCs => put(&mut config.sd_cs, &mut map)?,
+                Key::SpiSpeed => put(&mut config.spi_speed, &mut map)?,
+                Key::DiskName => put(&mut config.disk_name, &mut map)?,
+                Key::TargetName => put(&mut config.target_name, &mut map)?,
+                Key::ChapUser => put(&mut config.chap_user, &mut map)?,
+                Key::ChapSecret => put(&mut config.chap_secret, &mut map)?,
+                Key::IpAddress => put(&mut config.ip_address, &mut map)?,
+                Key::Gateway => put(&mut config.gateway, &mut map)?,
+                Key::Portal => put(&mut config.portal, &mut map)?,
+                Key::NtpHost => put(&mut config.ntp_host, &mut map)?,
+                Key::SnmpCommunity => put(&mut config.snmp_community, &mut map)?,
+                Key::ReadOnly => put(&mut config.read_only, &mut map)?,
+                Key::Unknown => map.next_value::<IgnoredAny>().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Never part of its caller, whose stack would have a place for each value.
+#[inline(never)]
+fn put<'de, T: Deserialize<'de>, M: MapAccess<'de>>(field: &mut T, map: &mut M) -> Result<(), M::Error> {
+    *field = map.next_value()?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! All large memory of the firmware, in one place of fixed size: a board keeps it in a `static`.
 
-use crate::target::{Buffers, Protocol};
+use crate::target::{Buffers, Carries, NO_CARRIES, Protocol};
 
 /// Bytes of the buffer for small answers.
 const REPLY: usize = 2048;
@@ -27,6 +27,7 @@ pub struct ConnectionMemory<
     reply: [u8; REPLY],
     scratch: [u8; SCRATCH],
     work: [u8; WORK],
+    carries: Carries,
 }
 
 impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize, const TCP: usize>
@@ -45,6 +46,7 @@ impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize
             reply: [0; REPLY],
             scratch: [0; SCRATCH],
             work: [0; WORK],
+            carries: NO_CARRIES,
         }
     }
 
@@ -56,6 +58,7 @@ impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize
             reply: &mut self.reply,
             scratch: &mut self.scratch,
             work: &mut self.work,
+            carries: &mut self.carries,
         };
         (&mut self.received, &mut self.sending, &mut self.protocol, buffers)
     }

@@ -99,8 +99,10 @@ fn poll_apart<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll
     future.poll(context)
 }
 
-/// Runs a board that has nothing but what it serves with. The network stack's runner is the board's to run.
-pub async fn run<
+/// Runs a board that has nothing but what it serves with; never ends. The network stack's runner is the board's to run.
+///
+/// No `async` of its own: that would keep a second place for the parts.
+pub fn run<
     B: Board,
     W: Watchdog,
     const CONNECTIONS: usize,
@@ -114,8 +116,8 @@ pub async fn run<
     parts: Parts<B, W>,
     stack: Stack<'_>,
     memory: &mut Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>,
-) -> ! {
-    run_with(parts, stack, memory, Extras::none()).await
+) -> impl Future {
+    run_with(parts, stack, memory, Extras::none())
 }
 
 /// Runs a board. The network stack's runner is the board's to run; it has room for as many sockets as there are connections and

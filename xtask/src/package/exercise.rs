@@ -50,7 +50,7 @@ pub fn find(folder: &Path, portal: &str, url: &str, bytes: u64) -> Result<()> {
     qemu_io(folder, url, &["read 0 4k"])
 }
 
-/// Where [`write`] writes, how much, and what: offset, bytes, value.
+/// Where [`write()`] writes, how much, and what: offset, bytes, value.
 const PATTERNS: [(u64, usize, u8); 3] = [(0, 4096, 0x5a), ((1 << 20) + 512, 65536, 0xa5), (63 << 20, 1 << 20, 0x3c)];
 
 /// Writes at several places, unmaps another, flushes; and sees all of it. The disk has 64 MiB at least.
@@ -65,7 +65,7 @@ pub fn write(folder: &Path, url: &str) -> Result<()> {
     verify(folder, url)
 }
 
-/// Sees what [`write`] left, in another session.
+/// Sees what [`write()`] left, in another session.
 ///
 /// # Errors
 /// What is not as it should be.
@@ -76,7 +76,7 @@ pub fn verify(folder: &Path, url: &str) -> Result<()> {
     qemu_io(folder, url, &commands)
 }
 
-/// Sees what [`write`] left in the image itself.
+/// Sees what [`write()`] left in the image itself.
 ///
 /// # Errors
 /// What is not as it should be.

@@ -38,14 +38,20 @@ pub fn run(machine: &'static dyn Machine, mut network: Pin<&mut impl Future>, mu
     loop {
         // Neither ever ends.
         PROGRAM.store(false, Ordering::Relaxed);
-        let _ = program.as_mut().poll(&mut Context::from_waker(&program_waker));
+        poll_apart(program.as_mut(), &program_waker);
         NETWORK.store(false, Ordering::Relaxed);
-        let _ = network.as_mut().poll(&mut Context::from_waker(&network_waker));
+        poll_apart(network.as_mut(), &network_waker);
         let next = time::next(machine.now_us());
         if !PROGRAM.load(Ordering::Relaxed) && !NETWORK.load(Ordering::Relaxed) {
             machine.sleep(next);
         }
     }
+}
+
+/// Never part of its caller: while one of the two runs, the stack has nothing of the other.
+#[inline(never)]
+fn poll_apart(future: Pin<&mut impl Future>, waker: &Waker) {
+    let _ = future.poll(&mut Context::from_waker(waker));
 }
 
 /// The waker that sets this flag.

@@ -19,7 +19,7 @@ use crate::extents::Extents;
 use crate::log::Log;
 use crate::sd::{Erased, Error};
 use crate::store::Store;
-pub use connection::{Buffers, End, Protocol};
+pub use connection::{Buffers, Carries, End, NO_CARRIES, Protocol};
 use seats::Seats;
 
 /// The tag of the one target portal group (RFC 7143 4.1).

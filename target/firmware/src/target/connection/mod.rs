@@ -36,7 +36,10 @@ const REINSTATEMENT_US: u32 = 10_000_000;
 const UNIT_OVERHEAD: usize = 128;
 
 /// Incomplete blocks of writes that a connection can hold: for initiators whose units are no whole blocks.
+pub type Carries = [[u8; BLOCK]; CARRIES];
 const CARRIES: usize = 2;
+/// Nothing in them.
+pub const NO_CARRIES: Carries = [[0; BLOCK]; CARRIES];
 
 /// Room for the protocol of a connection; made anew for each.
 pub type Protocol<const TASKS: usize, const TEXT: usize> = Option<Connection<TASKS, TEXT>>;
@@ -54,12 +57,21 @@ pub struct Buffers<'m> {
     pub scratch: &'m mut [u8],
     /// The data of a command that needs them in one piece; what it holds is the longest transfer of a command.
     pub work: &'m mut [u8],
+    /// Incomplete blocks of writes.
+    pub carries: &'m mut Carries,
 }
 
 impl Buffers<'_> {
     /// The same buffers, for one connection.
     pub fn reborrow(&mut self) -> Buffers<'_> {
-        Buffers { inbox: self.inbox, outbox: self.outbox, reply: self.reply, scratch: self.scratch, work: self.work }
+        Buffers {
+            inbox: self.inbox,
+            outbox: self.outbox,
+            reply: self.reply,
+            scratch: self.scratch,
+            work: self.work,
+            carries: self.carries,
+        }
     }
 }
 
@@ -115,7 +127,7 @@ struct Driver<'a, 'm, B: Board, S, const CONNECTIONS: usize, const TASKS: usize,
     work: &'a mut [u8],
     /// The task whose data lie in the work buffer.
     work_of: Option<iesp_iscsi::TaskId>,
-    carries: [[u8; BLOCK]; CARRIES],
+    carries: &'a mut Carries,
     carries_used: [bool; CARRIES],
     slots: Slots<TASKS>,
     /// Tasks that wait may have got what they wait for.
@@ -138,7 +150,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         protocol: &mut Protocol<TASKS, TEXT>,
         buffers: Buffers<'_>,
     ) -> End {
-        let Buffers { inbox, outbox, reply, scratch, work } = buffers;
+        let Buffers { inbox, outbox, reply, scratch, work, carries } = buffers;
         let segment = inbox.len().saturating_sub(UNIT_OVERHEAD) / BLOCK * BLOCK;
         let fits = segment >= BLOCK
             && outbox.len() >= inbox.len().max(Connection::<TASKS, TEXT>::OUTBOX_MIN)
@@ -165,7 +177,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             scratch,
             work,
             work_of: None,
-            carries: [[0; BLOCK]; CARRIES],
+            carries,
             carries_used: [false; CARRIES],
             slots: Slots::new(),
             retry: false,

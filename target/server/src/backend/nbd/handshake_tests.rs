@@ -141,13 +141,14 @@ fn what_is_no_nbd_is_refused() {
         sizes([1 << 20, 1 << 20, 1 << 20]),
         sizes([4096, 512, 1 << 20]),
         sizes([512, 4096, 511]),
-        go(false, &[export_info(1000, 1), block_info([512, 4096, 1 << 20])]),
         go(false, &[export_info(1 << 20, 1), block_info([512, 4096, 1 << 20])[..13].to_vec()]),
     ];
     for (number, bytes) in cases.iter().enumerate() {
         let met = meet(bytes);
         assert!(matches!(met, Err(HandshakeError::Violation(_))), "case {number}: {met:?}");
     }
+    let odd = meet(&go(false, &[export_info(1000, 1), block_info([512, 4096, 1 << 20])]));
+    assert!(matches!(odd, Err(HandshakeError::NotWholeBlocks { size: 1000, block: 512 })), "{odd:?}");
 }
 
 #[test]
