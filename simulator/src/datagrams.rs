@@ -1,11 +1,9 @@
 //! The way from a UDP port of the PC's to one of the board's: whoever asks there gets the board's answer.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket as Socket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use embassy_net::Stack;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_time::with_timeout;
 
+use crate::arrivals::Arrivals;
 use crate::host::BOARD;
 
 /// How long the board may take for an answer.
@@ -24,22 +23,12 @@ const LARGEST: usize = 2048;
 /// Requests that may wait.
 const WAITING: usize = 64;
 
-#[derive(Default)]
-struct Inbox {
-    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
-    waker: Option<Waker>,
-}
-
 /// A UDP port that is listened on.
 pub struct Datagrams {
     socket: Socket,
-    inbox: Arc<Mutex<Inbox>>,
+    requests: Arc<Arrivals<(SocketAddr, Vec<u8>)>>,
     open: Arc<AtomicBool>,
     port: u16,
-}
-
-fn lock(inbox: &Mutex<Inbox>) -> std::sync::MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Datagrams {
@@ -51,22 +40,16 @@ impl Datagrams {
         let socket = Socket::bind(address)?;
         let reader = socket.try_clone()?;
         reader.set_read_timeout(Some(LOOK))?;
-        let (inbox, open) = (Arc::new(Mutex::new(Inbox::default())), Arc::new(AtomicBool::new(true)));
-        let (there, still) = (Arc::clone(&inbox), Arc::clone(&open));
+        let (requests, open) = (Arc::new(Arrivals::new()), Arc::new(AtomicBool::new(true)));
+        let (there, still) = (Arc::clone(&requests), Arc::clone(&open));
         thread::Builder::new().name("datagrams".into()).spawn(move || {
             let mut bytes = [0; LARGEST];
             while still.load(Ordering::Acquire) {
                 let Ok((len, from)) = reader.recv_from(&mut bytes) else { continue };
-                let mut inbox = lock(&there);
-                if inbox.waiting.len() < WAITING {
-                    inbox.waiting.push_back((from, bytes[..len].to_vec()));
-                }
-                if let Some(waker) = inbox.waker.take() {
-                    waker.wake();
-                }
+                there.push((from, bytes[..len].to_vec()), WAITING);
             }
         })?;
-        Ok(Self { socket, inbox, open, port })
+        Ok(Self { socket, requests, open, port })
     }
 
     /// Where it listens.
@@ -89,7 +72,7 @@ impl Datagrams {
         }
         let mut answer = [0; LARGEST];
         loop {
-            let (from, request) = self.next().await;
+            let (from, request) = self.requests.next().await;
             // What was too late for the request before this one is nobody's any more.
             while socket.may_recv() {
                 let _ = socket.recv_from(&mut answer).await;
@@ -101,20 +84,6 @@ impl Datagrams {
                 let _ = self.socket.send_to(&answer[..len], from);
             }
         }
-    }
-
-    async fn next(&self) -> (SocketAddr, Vec<u8>) {
-        std::future::poll_fn(|cx| {
-            let mut inbox = lock(&self.inbox);
-            match inbox.waiting.pop_front() {
-                Some(request) => Poll::Ready(request),
-                None => {
-                    inbox.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
     }
 }
 

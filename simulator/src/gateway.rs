@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 
@@ -15,6 +15,7 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer};
 
+use crate::arrivals::{Arrivals, lock};
 use crate::host::BOARD;
 
 /// Connections at once.
@@ -38,21 +39,11 @@ struct Outside {
     writer: TcpStream,
 }
 
-#[derive(Default)]
-struct Door {
-    waiting: VecDeque<TcpStream>,
-    waker: Option<Waker>,
-}
-
 /// A port that is listened on.
 pub struct Gateway {
-    door: Arc<Mutex<Door>>,
+    connections: Arc<Arrivals<TcpStream>>,
     address: SocketAddr,
     open: Arc<AtomicBool>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gateway {
@@ -63,23 +54,19 @@ impl Gateway {
     pub fn listen(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Mutex::new(Door::default()));
+        let connections = Arc::new(Arrivals::new());
         let open = Arc::new(AtomicBool::new(true));
-        let (there, still) = (Arc::clone(&door), Arc::clone(&open));
+        let (there, still) = (Arc::clone(&connections), Arc::clone(&open));
         thread::Builder::new().name("gateway".into()).spawn(move || {
             for stream in listener.incoming() {
                 if !still.load(Ordering::Acquire) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let mut door = lock(&there);
-                door.waiting.push_back(stream);
-                if let Some(waker) = door.waker.take() {
-                    waker.wake();
-                }
+                there.push(stream, usize::MAX);
             }
         })?;
-        Ok(Self { door, address, open })
+        Ok(Self { connections, address, open })
     }
 
     /// Where it listens.
@@ -96,7 +83,7 @@ impl Gateway {
     async fn lane(&self, stack: Stack<'_>) {
         let (mut received, mut sending) = (vec![0; 64 << 10], vec![0; 64 << 10]);
         loop {
-            let stream = self.accept().await;
+            let stream = self.connections.next().await;
             let Ok(mut outside) = Outside::new(stream) else { continue };
             let mut socket = TcpSocket::new(stack, &mut received, &mut sending);
             socket.set_nagle_enabled(false);
@@ -113,20 +100,6 @@ impl Gateway {
             socket.abort();
             let _ = select(socket.flush(), Timer::after(Duration::from_secs(2))).await;
         }
-    }
-
-    async fn accept(&self) -> TcpStream {
-        std::future::poll_fn(|cx| {
-            let mut door = lock(&self.door);
-            match door.waiting.pop_front() {
-                Some(stream) => Poll::Ready(stream),
-                None => {
-                    door.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod arrivals;
 pub mod board;
 pub mod card;
 pub mod datagrams;
