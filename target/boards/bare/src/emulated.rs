@@ -65,6 +65,16 @@ impl Random for WeakRandom {
     }
 }
 
+/// Sends text by a serial line: terminals want a carriage return before a line feed.
+pub fn send_text(text: &str, mut send: impl FnMut(u8)) {
+    for byte in text.bytes() {
+        if byte == b'\n' {
+            send(b'\r');
+        }
+        send(byte);
+    }
+}
+
 /// A board whose panel is its serial console alone.
 #[derive(Debug)]
 pub struct Console<S>(pub S);

@@ -14,7 +14,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-pub use emulated::{Console, EmulatedCard, WeakRandom};
+pub use emulated::{Console, EmulatedCard, WeakRandom, send_text};
 pub use register::Register;
 
 /// What the loop needs of the machine.

@@ -3,7 +3,7 @@
 use core::arch::{asm, global_asm};
 use core::fmt;
 
-use bare::{Machine, Register};
+use bare::{Machine, Register, send_text};
 
 // Secure supervisor mode, caches and MMU off, one core. Sets the stack, clears what has to be zero, and goes on in Rust.
 global_asm!(
@@ -139,12 +139,7 @@ pub struct Serial;
 
 impl fmt::Write for Serial {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                put(b'\r');
-            }
-            put(byte);
-        }
+        send_text(text, put);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::fmt;
 
-use bare::{Machine, Register};
+use bare::{Machine, Register, send_text};
 
 /// The system clock after a reset: QEMU takes the divider of the PLL (16), whether that is on or not.
 const HZ: u64 = 12_500_000;
@@ -135,12 +135,7 @@ pub struct Serial;
 
 impl fmt::Write for Serial {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                put(b'\r');
-            }
-            put(byte);
-        }
+        send_text(text, put);
         Ok(())
     }
 }
