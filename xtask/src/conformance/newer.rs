@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::vm::image::checksum;
+use crate::vm::image::{checksum, hex};
 use crate::workspace::cache_folder;
 
 /// Where the source is.
@@ -32,8 +32,7 @@ impl Newer {
         let mut hash = Sha256::new();
         hash.update(CONFIG);
         self.patches.iter().for_each(|patch| hash.update(format!("{:?}{}{}", patch.file, patch.from, patch.to)));
-        let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{hash}", self.version)
+        format!("{}-{}", self.version, &hex(&hash.finalize())[..8])
     }
 }
 
