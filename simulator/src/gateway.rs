@@ -23,6 +23,9 @@ const CONNECTIONS: usize = 6;
 /// Bytes that wait for the board, of one connection.
 const WAITING: usize = 256 << 10;
 
+/// How long a program may leave unread what the board sends: the whole simulation waits for it meanwhile.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What a thread read from a socket and nobody took yet.
 #[derive(Default)]
 struct Inbox {
@@ -114,6 +117,7 @@ impl Drop for Gateway {
 impl Outside {
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let (room, has_room) = sync_channel(1);
         let (there, reader) = (Arc::clone(&inbox), stream.try_clone()?);
@@ -130,7 +134,6 @@ impl Outside {
             loop {
                 match from_board.read(&mut bytes).await {
                     Ok(0) | Err(_) => return,
-                    // A program that does not read holds up the whole simulation: it is its only user.
                     Ok(count) => match writer.write_all(&bytes[..count]) {
                         Ok(()) => {}
                         Err(_) => return,

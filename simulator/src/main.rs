@@ -1,146 +1,40 @@
 //! A simulated board on a PC: its disk can be reached by any initiator.
 
+mod options;
+mod plain;
 mod screen;
 mod wires;
 
-use std::io::Write;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::fs::Metadata;
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use embassy_futures::join::join;
 use iesp_firmware::config::Config;
 use iesp_simulator::board::{self, Setup, SimPanel, Size};
-use iesp_simulator::card::{Card, Faults, Model, SparseFile, Timing};
+use iesp_simulator::card::{BLOCK, Card, Faults, Model, SparseFile, Timing};
 use iesp_simulator::datagrams::Datagrams;
 use iesp_simulator::gateway::Gateway;
 use iesp_simulator::host;
 use iesp_simulator::image::{FileSpec, Table, format};
-use iesp_simulator::network::{Pcap, Port, Weather, Wire};
+use iesp_simulator::network::{Pcap, Port, SharedWire, Weather, Wire};
 use iesp_simulator::slot::Slot;
-use iesp_simulator::time::{Pace, Tasks, sleep_until_us};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use iesp_simulator::time::Tasks;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::options::{CardCommand, Cli, Command, Make, Run, SizeKind, TableKind, TimingKind, WeatherKind};
 
 /// RFC 3417 3.2.
 const SNMP_PORT: u16 = 161;
 
-/// Runs iESP's firmware on a simulated board, whose SD card is an image file.
-#[derive(Parser)]
-#[command(name = "iesp-simulator", version, subcommand_negates_reqs = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    run: Run,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Card images.
-    #[command(subcommand)]
-    Card(CardCommand),
-}
-
-#[derive(Subcommand)]
-enum CardCommand {
-    /// Makes a card: exFAT, with a disk's file in one piece.
-    Make(Make),
-    /// Is the card of another emulator: bytes of its bus by standard input and output.
-    Serve {
-        /// The image; it is written to.
-        image: PathBuf,
-    },
-}
-
-#[derive(Args)]
-struct Make {
-    /// The image, made as a sparse file; what is there already is not touched.
-    image: PathBuf,
-    /// Size of the card in gigabytes (10^9 bytes), as cards are sold: 4 to 2000.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=2000))]
-    gigabytes: u64,
-    /// Size of the disk in MiB.
-    #[arg(long, default_value_t = 1024)]
-    disk: u64,
-    /// Name of the disk's file.
-    #[arg(long, default_value = "test.dat")]
-    name: String,
-    /// A configuration to be put beside it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Partition table.
-    #[arg(long, value_enum, default_value_t = TableKind::Mbr)]
-    table: TableKind,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TableKind {
-    None,
-    Mbr,
-    Gpt,
-}
-
-#[derive(Args)]
-struct Run {
-    /// Image of the card (see `card make`).
-    #[arg(long, required = true)]
-    card: Option<PathBuf>,
-    /// Address and port for initiators.
-    #[arg(long, default_value = "127.0.0.1:3260")]
-    listen: SocketAddr,
-    /// Address and port for SNMP, where the board has the memory to answer it.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    snmp: Option<SocketAddr>,
-    /// The board's memory.
-    #[arg(long, value_enum, default_value_t = SizeKind::Large)]
-    size: SizeKind,
-    /// `cfg-iESP.json` on the board's flash; one on the card wins.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Lines of text rather than a screen.
-    #[arg(long)]
-    plain: bool,
-    /// Writes the frames of the network to a capture file.
-    #[arg(long, value_name = "FILE")]
-    pcap: Option<PathBuf>,
-    /// What is random is decided by this.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Of a million occasions, how many go wrong with the card for each of the rarest kinds of fault.
-    #[arg(long, default_value_t = 0)]
-    faults: u32,
-    /// The network: a good wire, or a radio on a bad day.
-    #[arg(long, value_enum, default_value_t = WeatherKind::Fair)]
-    weather: WeatherKind,
-    /// The card: as they are sold today, or one that waits as little as possible.
-    #[arg(long, value_enum, default_value_t = TimingKind::Usual)]
-    timing: TimingKind,
-    /// Highest clock of the card's bus, in MHz.
-    #[arg(long, default_value_t = 50)]
-    spi_mhz: u32,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum SizeKind {
-    Small,
-    Large,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum TimingKind {
-    Usual,
-    Quick,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum WeatherKind {
-    Fair,
-    Foul,
-}
+/// A board's configuration has room for so many bytes of a portal: an IPv4 address and a port.
+const LONGEST_PORTAL: usize = 21;
 
 /// The board's configuration on its flash; and, where it says nothing else, what discovery tells: initiators know the gateway.
 fn configuration(file: Option<&Path>, reach: SocketAddr) -> Result<&'static [u8], String> {
@@ -150,7 +44,11 @@ fn configuration(file: Option<&Path>, reach: SocketAddr) -> Result<&'static [u8]
         Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         values = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    values.entry("portal").or_insert_with(|| reach.to_string().into());
+    let reach = reach.to_string();
+    // A longer one, of IPv6, is not for a board: its own is told then.
+    if reach.len() <= LONGEST_PORTAL {
+        values.entry("portal").or_insert_with(|| reach.into());
+    }
     let text = serde_json::Value::from(values).to_string().into_bytes();
     Config::parse(&text).map_err(|error| error.to_string())?;
     Ok(Box::leak(text.into_boxed_slice()))
@@ -161,7 +59,11 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Card(CardCommand::Make(make))) => make_card(&make),
         Some(Command::Card(CardCommand::Serve { image })) => wires::serve(&image),
-        None => run(cli.run),
+        None if cli.run.card.is_none() => {
+            let text = "which card? --card FILE names its image; `iesp-simulator card make FILE` makes one";
+            Cli::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+        }
+        None => run(&cli.run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,6 +72,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where the gateway is reached; one that listens on every address by the one that this machine sends from.
+fn reached(listener: SocketAddr) -> SocketAddr {
+    if !listener.ip().is_unspecified() {
+        return listener;
+    }
+    // Nothing is sent: the system only chooses the way. The addresses are for documentation (RFC 5737, RFC 3849).
+    let (from, to, itself) = match listener {
+        SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9", Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9", Ipv6Addr::LOCALHOST.into()),
+    };
+    let way = UdpSocket::bind(from).and_then(|socket| socket.connect(to).and_then(|()| socket.local_addr()));
+    SocketAddr::new(way.map_or(itself, |own| own.ip()), listener.port())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -201,27 +117,43 @@ fn make_card(make: &Make) -> Result<(), String> {
         error.to_string()
     })?;
     println!("{}: a card of {} GB, {} of {} MiB", path.display(), make.gigabytes, make.name, make.disk);
+    println!("next: iesp-simulator --card {}", path.display());
     Ok(())
 }
 
-fn run(run: Run) -> Result<(), String> {
-    let path = run.card.as_deref().ok_or("which card? --card FILE (iesp-simulator card make FILE makes one)")?;
-    let len = std::fs::metadata(path)
-        .map_err(|error| format!("{}: {error} (iesp-simulator card make FILE makes one)", path.display()))?
-        .len();
-    let model = Model { blocks: len / 512 / 1024 * 1024, ..Model::of(4) };
-    if model.blocks == 0 || len % 512 != 0 {
-        return Err(format!("{}: no image of a card: {len} bytes", path.display()));
+/// Opens the image of a card; how many blocks it has.
+fn open_card(path: &Path) -> Result<(SparseFile, u64), String> {
+    let advice = "`iesp-simulator card make FILE` makes one";
+    let told = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{}: there is no such card: {advice}", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    };
+    let len = std::fs::metadata(path).as_ref().map(Metadata::len).map_err(|error| told(error.kind().into()))?;
+    // SD 5.3.3: the size in units of 512 KiB.
+    let blocks = len / BLOCK as u64 / 1024 * 1024;
+    if !path.is_file() || blocks == 0 || len % BLOCK as u64 != 0 || u32::try_from(blocks).is_err() {
+        return Err(format!("{}: no image of a card: {advice}", path.display()));
     }
-    let medium = SparseFile::open(path, len / 512).map_err(|error| format!("{}: {error}", path.display()))?;
-    let gateway = Gateway::listen(run.listen).map_err(|error| format!("{}: {error}", run.listen))?;
+    Ok((SparseFile::open(path, len / BLOCK as u64).map_err(told)?, blocks))
+}
+
+fn run(run: &Run) -> Result<(), String> {
+    let (medium, blocks) = open_card(run.card.as_deref().unwrap_or(Path::new("")))?;
+    let model = Model { blocks, ..Model::of(4) };
+    let busy = |option: &str, address: SocketAddr, error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{address} is in use: --{option} ADDRESS:PORT takes another"),
+        _ => format!("{address}: {error}"),
+    };
+    let gateway = Gateway::listen(run.listen).map_err(|error| busy("listen", run.listen, error))?;
     if run.snmp.is_some() && matches!(run.size, SizeKind::Small) {
         return Err("--snmp: a small board has no memory for it: --size large has".into());
     }
-    let snmp =
-        run.snmp.map(|address| Datagrams::listen(address, SNMP_PORT).map_err(|error| format!("{address}: {error}")));
-    let snmp = snmp.transpose()?;
-    let config = configuration(run.config.as_deref(), gateway.address())?;
+    let snmp = run
+        .snmp
+        .map(|address| Datagrams::listen(address, SNMP_PORT).map_err(|error| busy("snmp", address, error)))
+        .transpose()?;
+    let reach = reached(gateway.address());
+    let config = configuration(run.config.as_deref(), reach)?;
     let timing = match run.timing {
         TimingKind::Usual => Timing::usual(),
         TimingKind::Quick => Timing::quick(),
@@ -246,7 +178,7 @@ fn run(run: Run) -> Result<(), String> {
     let mut tasks = Tasks::new();
     tasks.spawn(board::run(setup, slot.clone(), Port::new(&wire, 0), panel.clone()));
     let port = Port::new(&wire, 1);
-    let (seed, reach) = (run.seed, gateway.address());
+    let seed = run.seed;
     tasks.spawn(host::run(port, seed, async move |stack| {
         let datagrams = async {
             if let Some(snmp) = &snmp {
@@ -257,24 +189,16 @@ fn run(run: Run) -> Result<(), String> {
     }));
     let url = Config::parse(config).map(|config| format!("iscsi://{reach}/{}/0", config.target_name));
     let url = url.map_err(|error| error.to_string())?;
-    if run.plain {
-        println!("initiators reach the board at {url}");
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
-        }
-        let panel = panel.clone();
-        tasks.spawn(async move {
-            let mut told = 0;
-            loop {
-                told = print_lines(&panel, told);
-                sleep_until_us(iesp_simulator::time::now_us() + 50_000).await;
-            }
-        });
-        tasks.run(Pace::Real, u64::MAX, || stop.load(Ordering::Relaxed));
-        drop(tasks);
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
+    }
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let view = View { panel, slot: slot.clone(), wire, url, seed };
+    if run.plain || !is_terminal {
+        plain::run(tasks, &view, &stop);
     } else {
-        screen::run(tasks, &panel, &slot, &Rc::clone(&wire), &url).map_err(|error| format!("the screen: {error}"))?;
+        screen::run(tasks, &view, &stop).map_err(|error| format!("the screen: {error}"))?;
     }
     let broken = slot.with_card(|card| card.violations().to_vec());
     match broken.first() {
@@ -283,14 +207,36 @@ fn run(run: Run) -> Result<(), String> {
     }
 }
 
-/// Prints the console's lines from number `from` on; the number of the next.
-fn print_lines(panel: &SimPanel, from: usize) -> usize {
-    let state = panel.0.borrow();
-    let first = state.count - state.lines.len();
-    for (at, line) in state.lines.iter().skip(from.saturating_sub(first)) {
-        println!("{:10.3} {line}", *at as f64 / 1e6);
+/// What is shown of a board.
+struct View {
+    panel: SimPanel,
+    slot: Slot,
+    wire: SharedWire,
+    /// Where initiators reach it.
+    url: String,
+    seed: u64,
+}
+
+impl View {
+    /// What card and network counted, in lines of at most 78 columns.
+    fn counters(&self) -> [String; 3] {
+        let (card, last) = self.slot.with_card(|card| {
+            let counters = card.counters();
+            let (read, written, broken) = (counters.blocks_read, counters.blocks_written, card.violations().len());
+            let faults = card.faults().log();
+            let last = match faults.last() {
+                Some((at, fault)) => {
+                    let (count, seconds) = (faults.len(), *at as f64 / 1e6);
+                    format!("faults: {count} by seed {}, the last {fault:?} at {seconds:.1} s", self.seed)
+                }
+                None => "faults: none".to_owned(),
+            };
+            (format!("card: {read} blocks read, {written} written, {broken} rules broken"), last)
+        });
+        let network = self.wire.borrow().counters();
+        let [into, from] = network.frames;
+        let (lost, doubled, overtaken) = (network.lost, network.doubled, network.overtaken);
+        let frames = format!("frames: {into} in, {from} out, {lost} lost, {doubled} doubled, {overtaken} overtaken");
+        [card, last, frames]
     }
-    // Whoever closed the pipe is not waited for.
-    let _ = std::io::stdout().flush();
-    state.count
 }

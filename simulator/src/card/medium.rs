@@ -1,7 +1,7 @@
 //! What the blocks lie on.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -49,12 +49,16 @@ const ERASED_AT_ONCE: usize = 256;
 pub struct SparseFile(File);
 
 impl SparseFile {
-    /// Opens a file, or makes it, and gives it the size of the card.
+    /// Opens a file, or makes it, and gives it the size of the card. As long as it is open nobody else can do so.
     ///
     /// # Errors
-    /// When the file cannot be opened, or holds more than the card.
+    /// When the file cannot be opened, is another board's card, or holds more than the card.
     pub fn open(path: &Path, blocks: u64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        // Two boards with one card would tear its file system. Where files cannot be locked, nobody is kept out.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the card is in use by another simulator"));
+        }
         let size = blocks * BLOCK as u64;
         if file.metadata()?.len() > size {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is larger than the card"));
@@ -129,7 +133,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("iesp-simulator-medium-{}", std::process::id()));
         let mut file = SparseFile::open(&path, 100).unwrap();
         check(&mut file);
-        assert!(SparseFile::open(&path, 99).is_err());
+        assert_eq!(SparseFile::open(&path, 100).map(drop).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(file);
+        assert_eq!(SparseFile::open(&path, 99).map(drop).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         std::fs::remove_file(&path).unwrap();
     }
 }

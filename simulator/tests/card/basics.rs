@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use iesp_firmware::card::Card as _;
 use iesp_firmware::sd::{BLOCK, Erased, Error, Unsupported};
 use iesp_simulator::card::{Card, Fault, Faults, Memory, Model, SparseFile, Timing};
 use iesp_simulator::run;

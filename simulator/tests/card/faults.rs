@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use iesp_firmware::card::Card as _;
 use iesp_firmware::sd::Error;
 use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;

@@ -1,5 +1,6 @@
 //! A load from a seed, and what must be on the card at any moment of it.
 
+use iesp_firmware::card::Card as _;
 use iesp_firmware::sd::{BLOCK, Error};
 use iesp_simulator::run;
 use iesp_simulator::slot::Slot;

@@ -1,5 +1,6 @@
 //! Speed in the card's timing model.
 
+use iesp_firmware::card::Card as _;
 use iesp_firmware::sd::BLOCK;
 use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;
