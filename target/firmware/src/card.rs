@@ -1,9 +1,6 @@
 //! What a card does for those above it, whichever way it is connected.
 
-use embedded_hal::digital::OutputPin;
-
-use crate::Clock;
-use crate::sd::{CardBus, Cid, Erased, Error, SdCard};
+use crate::sd::{Cid, Erased, Error};
 
 /// Bytes a block of a card.
 pub const BLOCK: usize = crate::sd::BLOCK;
@@ -67,42 +64,5 @@ pub trait Card {
     fn limit_clock(&mut self, hz: u32) -> Option<u32> {
         let _ = hz;
         None
-    }
-}
-
-impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
-    async fn start(&mut self) -> Result<Facts, Error> {
-        let info = SdCard::start(self).await?;
-        Ok(Facts {
-            blocks: info.csd.blocks(),
-            cid: info.cid,
-            erased: info.erased,
-            write_protected: info.csd.is_write_protected(),
-            clock_hz: info.clock_hz,
-        })
-    }
-
-    async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
-        SdCard::read(self, first, data).await
-    }
-
-    async fn write(&mut self, first: u32, data: &[u8]) -> Result<(), Error> {
-        SdCard::write(self, first, data).await
-    }
-
-    async fn erase(&mut self, first: u32, count: u32) -> Result<(), Error> {
-        SdCard::erase(self, first, count).await
-    }
-
-    async fn flush(&mut self) -> Result<(), Error> {
-        SdCard::flush(self).await
-    }
-
-    fn forget_loss(&mut self) {
-        SdCard::forget_loss(self);
-    }
-
-    fn limit_clock(&mut self, hz: u32) -> Option<u32> {
-        SdCard::limit_clock(self, hz)
     }
 }

@@ -37,6 +37,7 @@ pub use register::{Cid, Csd, CsdError, Erased};
 pub use start::LADDER_HZ;
 
 use crate::Clock;
+use crate::card::{Card, Facts};
 use link::{Link, limit};
 use transfer::Stream;
 
@@ -121,68 +122,9 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
         result
     }
 
-    /// From now on no clock is above this one, in Hz: the wiring allows no more, says who made it. Which it is now, where that
-    /// lowered it.
-    pub fn limit_clock(&mut self, hz: u32) -> Option<u32> {
-        self.link.limit_hz = hz;
-        let info = self.info.as_mut().filter(|info| info.clock_hz > hz)?;
-        info.clock_hz = self.link.bus.set_clock(hz);
-        Some(info.clock_hz)
-    }
-
     /// The card that was started last, also when it is out of the slot.
     pub fn info(&self) -> Option<&Info> {
         self.info.as_ref()
-    }
-
-    /// Reads the blocks from `first` on into `data`, whose length is a multiple of [`BLOCK`].
-    ///
-    /// # Errors
-    /// When three tries failed, or the request or the card does not allow it. `data` holds nothing of use then.
-    pub async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
-        let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
-        self.check(first, blocks.len(), rest)?;
-        self.begin();
-        let result = self.read_tries(first, blocks).await;
-        self.under_way = false;
-        result
-    }
-
-    /// Writes `data`, whose length is a multiple of [`BLOCK`], to the blocks from `first` on. Durable after
-    /// [`flush`](Self::flush).
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read). Any of the blocks may have been written, or may be unreadable, then.
-    pub async fn write(&mut self, first: u32, data: &[u8]) -> Result<(), Error> {
-        let (blocks, rest) = data.as_chunks::<BLOCK>();
-        self.check(first, blocks.len(), rest)?;
-        self.check_writable()?;
-        self.begin();
-        let result = self.write_tries(first, blocks).await;
-        self.under_way = false;
-        result
-    }
-
-    /// Erases `count` blocks from `first` on: they read as [`Info::erased`] says. Durable when it returns.
-    ///
-    /// # Errors
-    /// As for [`write`](Self::write).
-    pub async fn erase(&mut self, first: u32, count: u32) -> Result<(), Error> {
-        self.check(first, usize::try_from(count).map_err(|_| Error::OutOfRange)?, &[])?;
-        self.check_writable()?;
-        self.begin();
-        let result = self.erase_tries(first, count).await;
-        self.under_way = false;
-        result
-    }
-
-    /// Makes everything durable that [`write`](Self::write) acknowledged.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] when some of it is lost, until [`forget_loss`](Self::forget_loss).
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        self.idle().await;
-        if self.lost { Err(Error::Lost) } else { Ok(()) }
     }
 
     /// Lets the card rest: nothing came for a while. The same as [`flush`](Self::flush), whose answer is kept for the
@@ -191,11 +133,6 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
         self.begin();
         self.close().await;
         self.under_way = false;
-    }
-
-    /// The loss is known to whoever relied on the data: [`flush`](Self::flush) speaks of what comes from now on.
-    pub fn forget_loss(&mut self) {
-        self.lost = false;
     }
 
     /// Where the request before this one was left in the middle, nobody knows what the card is doing.
@@ -308,5 +245,63 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
         if let Err(error) = self.close_stream().await {
             self.recover(error).await;
         }
+    }
+}
+
+/// A write is durable after [`flush`](Card::flush).
+impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
+    async fn start(&mut self) -> Result<Facts, Error> {
+        let info = SdCard::start(self).await?;
+        Ok(Facts {
+            blocks: info.csd.blocks(),
+            cid: info.cid,
+            erased: info.erased,
+            write_protected: info.csd.is_write_protected(),
+            clock_hz: info.clock_hz,
+        })
+    }
+
+    async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
+        let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
+        self.check(first, blocks.len(), rest)?;
+        self.begin();
+        let result = self.read_tries(first, blocks).await;
+        self.under_way = false;
+        result
+    }
+
+    async fn write(&mut self, first: u32, data: &[u8]) -> Result<(), Error> {
+        let (blocks, rest) = data.as_chunks::<BLOCK>();
+        self.check(first, blocks.len(), rest)?;
+        self.check_writable()?;
+        self.begin();
+        let result = self.write_tries(first, blocks).await;
+        self.under_way = false;
+        result
+    }
+
+    async fn erase(&mut self, first: u32, count: u32) -> Result<(), Error> {
+        self.check(first, usize::try_from(count).map_err(|_| Error::OutOfRange)?, &[])?;
+        self.check_writable()?;
+        self.begin();
+        let result = self.erase_tries(first, count).await;
+        self.under_way = false;
+        result
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        self.idle().await;
+        if self.lost { Err(Error::Lost) } else { Ok(()) }
+    }
+
+    fn forget_loss(&mut self) {
+        self.lost = false;
+    }
+
+    fn limit_clock(&mut self, hz: u32) -> Option<u32> {
+        self.link.limit_hz = hz;
+        let info = self.info.as_mut().filter(|info| info.clock_hz > hz)?;
+        info.clock_hz = self.link.bus.set_clock(hz);
+        Some(info.clock_hz)
     }
 }

@@ -84,77 +84,6 @@ impl<H: SdHost, K: Clock> NativeCard<H, K> {
         self.info.as_ref()
     }
 
-    /// Reads the blocks from `first` on into `data`, whose length is a multiple of [`BLOCK`].
-    ///
-    /// # Errors
-    /// When three tries failed, or the request or the card does not allow it. `data` holds nothing of use then.
-    pub async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
-        self.check(first, data.len())?;
-        self.begin();
-        let mut next = first;
-        let mut result = Ok(());
-        for part in data.chunks_mut(TRANSFER_BLOCKS * BLOCK) {
-            result = self.read_tries(next, part).await;
-            if result.is_err() {
-                break;
-            }
-            next = next.wrapping_add(blocks_of(part.len()));
-        }
-        self.under_way = false;
-        result
-    }
-
-    /// Writes `data`, whose length is a multiple of [`BLOCK`], to the blocks from `first` on. Durable when it returns.
-    ///
-    /// # Errors
-    /// As for [`read`](Self::read). Any of the blocks may have been written, or may be unreadable, then.
-    pub async fn write(&mut self, first: u32, data: &[u8]) -> Result<(), Error> {
-        self.check(first, data.len())?;
-        self.check_writable()?;
-        self.begin();
-        let mut next = first;
-        let mut result = Ok(());
-        for part in data.chunks(TRANSFER_BLOCKS * BLOCK) {
-            result = self.write_tries(next, part).await;
-            if result.is_err() {
-                break;
-            }
-            next = next.wrapping_add(blocks_of(part.len()));
-        }
-        self.under_way = false;
-        result
-    }
-
-    /// Erases `count` blocks from `first` on: they read as [`NativeInfo::erased`] says. Durable when it returns.
-    ///
-    /// # Errors
-    /// As for [`write`](Self::write).
-    pub async fn erase(&mut self, first: u32, count: u32) -> Result<(), Error> {
-        self.check(first, usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(BLOCK))?;
-        self.check_writable()?;
-        self.begin();
-        let mut result = Ok(());
-        for attempt in 1..=TRIES {
-            result = match self.ready(attempt).await {
-                Ok(()) => self.try_erase(first, count).await,
-                Err(error) => Err(error),
-            };
-            if self.is_settled(result, attempt).await {
-                break;
-            }
-        }
-        self.under_way = false;
-        result
-    }
-
-    /// Everything is durable already.
-    ///
-    /// # Errors
-    /// None.
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
     /// Where the request before this one was left in the middle, nobody knows what the card is doing.
     fn begin(&mut self) {
         if core::mem::replace(&mut self.under_way, true) {
@@ -366,19 +295,59 @@ impl<H: SdHost, K: Clock> Card for NativeCard<H, K> {
     }
 
     async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
-        NativeCard::read(self, first, data).await
+        self.check(first, data.len())?;
+        self.begin();
+        let mut next = first;
+        let mut result = Ok(());
+        for part in data.chunks_mut(TRANSFER_BLOCKS * BLOCK) {
+            result = self.read_tries(next, part).await;
+            if result.is_err() {
+                break;
+            }
+            next = next.wrapping_add(blocks_of(part.len()));
+        }
+        self.under_way = false;
+        result
     }
 
     async fn write(&mut self, first: u32, data: &[u8]) -> Result<(), Error> {
-        NativeCard::write(self, first, data).await
+        self.check(first, data.len())?;
+        self.check_writable()?;
+        self.begin();
+        let mut next = first;
+        let mut result = Ok(());
+        for part in data.chunks(TRANSFER_BLOCKS * BLOCK) {
+            result = self.write_tries(next, part).await;
+            if result.is_err() {
+                break;
+            }
+            next = next.wrapping_add(blocks_of(part.len()));
+        }
+        self.under_way = false;
+        result
     }
 
     async fn erase(&mut self, first: u32, count: u32) -> Result<(), Error> {
-        NativeCard::erase(self, first, count).await
+        self.check(first, usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(BLOCK))?;
+        self.check_writable()?;
+        self.begin();
+        let mut result = Ok(());
+        for attempt in 1..=TRIES {
+            result = match self.ready(attempt).await {
+                Ok(()) => self.try_erase(first, count).await,
+                Err(error) => Err(error),
+            };
+            if self.is_settled(result, attempt).await {
+                break;
+            }
+        }
+        self.under_way = false;
+        result
     }
 
+    /// Everything is durable already.
     async fn flush(&mut self) -> Result<(), Error> {
-        NativeCard::flush(self).await
+        Ok(())
     }
 
     fn forget_loss(&mut self) {}

@@ -13,6 +13,7 @@ use super::super::command::{acmd, cmd};
 use super::super::{BLOCK, Error};
 use super::{Answer, Command, Fault, Lines, NativeCard, Response, SdHost};
 use crate::Clock;
+use crate::card::Card;
 
 const RCA: u32 = 0xb368_0000;
 const BLOCKS: u32 = 0x3b38 * 1024;
