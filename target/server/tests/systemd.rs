@@ -59,6 +59,24 @@ fn it_says_when_it_serves_that_it_lives_and_when_it_stops() {
     assert!(stopping.contains("STOPPING=1\n"), "{stopping}");
 }
 
+/// A manager that reads nothing for a while keeps nobody from logging in, and loses no word but those of life.
+#[test]
+fn a_manager_that_does_not_listen_holds_up_nobody() {
+    let manager = Manager::new();
+    let noise = UnixDatagram::unbound().expect("a socket");
+    noise.set_nonblocking(true).expect("a socket that does not wait");
+    let fill = || while noise.send_to(b"noise", manager.folder.path().join("notify")).is_ok() {};
+    fill();
+    let mut server = manager.start(Duration::from_millis(300));
+    Client::login(server.address()).run(&[0]).good();
+    let mut words = std::iter::repeat_with(|| manager.heard()).filter(|word| word != "noise");
+    assert!(words.next().is_some_and(|word| word.contains("READY=1\n")));
+    assert_eq!(words.next().as_deref(), Some("WATCHDOG=1\n"));
+    fill();
+    Client::login(server.address()).run(&[0]).good();
+    assert_eq!(server.stop().0.code(), Some(0));
+}
+
 /// Under a shell that passes a socket as systemd does: descriptor 3, meant for this process.
 fn activated(socket: OwnedFd, args: &[&str]) -> Command {
     let mut shell = Command::new("sh");

@@ -2,6 +2,10 @@
 
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -42,14 +46,34 @@ fn is_tcp_listener(socket: &Socket) -> std::io::Result<bool> {
     Ok(internet && socket.r#type()? == Type::STREAM && socket.is_listener()?)
 }
 
+/// How long the end of the program waits until the manager has been told of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the service manager is told.
+enum Word {
+    /// It serves: a line for people.
+    Ready(String),
+    /// It begins to stop; and who waits until that has been said.
+    Stopping(SyncSender<()>),
+    /// Every thread that serves has answered.
+    Alive,
+}
+
+/// A word of life waits to be said: another one would say nothing more.
+static ALIVE_WAITS: AtomicBool = AtomicBool::new(false);
+
 /// It serves.
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    tell(Word::Ready(status.to_owned()));
 }
 
 /// It begins to stop.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("flushing, initiators are told to log out")]);
+    let (said, done) = sync_channel(1);
+    if tell(Word::Stopping(said)) {
+        // Without an answer the program ends all the same.
+        let _ = done.recv_timeout(FAREWELL);
+    }
 }
 
 /// How long the service manager waits for [`alive`] before it ends and restarts the program; `None` where it does not.
@@ -59,10 +83,43 @@ pub fn watchdog() -> Option<Duration> {
 
 /// Every thread that serves has answered.
 pub fn alive() {
-    tell(&[NotifyState::Watchdog]);
+    if !ALIVE_WAITS.swap(true, Ordering::AcqRel) {
+        tell(Word::Alive);
+    }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+/// Has a thread of its own say a word, in its turn: as long as the manager reads nothing, its socket is full and a send waits.
+/// False where nobody listens.
+fn tell(word: Word) -> bool {
+    static WORDS: OnceLock<Option<Sender<Word>>> = OnceLock::new();
+    let words = WORDS.get_or_init(|| {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        let (words, said) = channel();
+        let thread = thread::Builder::new().name("service-manager".into()).spawn(move || say(&said));
+        thread.inspect_err(|error| tracing::warn!(%error, "the service manager cannot be told")).ok()?;
+        Some(words)
+    });
+    words.as_ref().is_some_and(|words| words.send(word).is_ok())
+}
+
+fn say(words: &Receiver<Word>) {
+    for word in words {
+        match word {
+            Word::Ready(status) => notify(&[NotifyState::Ready, NotifyState::Status(&status)]),
+            Word::Stopping(said) => {
+                notify(&[NotifyState::Stopping, NotifyState::Status("flushing, initiators are told to log out")]);
+                // Who waited may have given up.
+                let _ = said.try_send(());
+            }
+            Word::Alive => {
+                notify(&[NotifyState::Watchdog]);
+                ALIVE_WAITS.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told (NOTIFY_SOCKET)");
     }
