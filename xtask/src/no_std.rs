@@ -32,8 +32,10 @@ const CRATES: &[Crate] = &[
 ];
 
 /// Those that need a heap.
-const WITH_HEAP: &[Crate] =
-    &[plain("iesp-snmp", "target/snmp"), Crate { features: &["snmp"], ..plain("iesp-firmware", "target/firmware") }];
+const WITH_HEAP: &[Crate] = &[
+    plain("iesp-snmp", "target/snmp"),
+    Crate { features: &["names", "snmp"], ..plain("iesp-firmware", "target/firmware") },
+];
 
 /// A heap for the probe, which never has anything to give.
 const HEAP: &str = "struct Heap;\n\

@@ -108,11 +108,48 @@ fn the_log_goes_to_a_syslog_server_with_the_time_of_day() {
 
 #[test]
 fn the_log_level_counts_and_a_wrong_address_is_told() {
-    let rig = rig(r#"{"syslog-host": "logs.example", "log-level": "error", "ip-address": "10.0.0.5/24"}"#);
+    let rig = rig(r#"{"syslog-host": "10.0.0.256", "log-level": "error", "ip-address": "10.0.0.5/24"}"#);
     let console = rig.alone(2_000_000);
-    assert!(console.contains(r#""syslog-host" must be an address like 192.168.1.2, not "logs.example""#), "{console}");
+    let told = r#""syslog-host" must be a name or an address like 192.168.1.2, not "10.0.0.256""#;
+    assert!(console.contains(told), "{console}");
     assert!(!console.contains("stage 6"), "that is no error: {console}");
     assert_eq!(rig.panel.0.borrow().stage, 6, "and it serves all the same");
+}
+
+/// Answers the next question of DNS, which is for this name: with an address, or that there is none.
+async fn tell_address(socket: &UdpSocket<'_>, name: &str, address: Option<Ipv4Addr>) {
+    let (mut message, from) = next(socket).await;
+    assert_eq!(message[12..], question(name, 1)[12..], "a question for its address");
+    // A response, recursion desired and available (RFC 1035 4.1.1).
+    message[2..4].copy_from_slice(&[0x81, if address.is_some() { 0x80 } else { 0x83 }]);
+    if let Some(address) = address {
+        message[7] = 1;
+        // The name of the question, type A, class IN, for a minute, four bytes.
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend(address.octets());
+    }
+    socket.send_to(&message, from).await.expect("an answer");
+}
+
+#[test]
+fn servers_may_have_names_and_ports() {
+    let rig = rig(
+        r#"{"syslog-host": "logs.example:1514", "ip-address": "10.0.0.5/24", "gateway": "10.0.0.1", "log-level": "info"}"#,
+    );
+    let line = beside(&rig, async |stack| {
+        with_port(stack, 53, async |names| {
+            with_port(stack, 1514, async |log| {
+                tell_address(names, "logs.example", None).await;
+                // It is asked again, and lines wait.
+                tell_address(names, "logs.example", Some(host::ADDRESS)).await;
+                String::from_utf8(next(log).await.0).expect("text")
+            })
+            .await
+        })
+        .await
+    });
+    assert!(line.starts_with("<30>1 - iESP-45535001 iesp - - - stage 1: Start"), "{line}");
+    assert!(rig.console().contains("no name server knows logs.example: it is asked again"), "{}", rig.console());
 }
 
 #[test]

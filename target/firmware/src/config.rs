@@ -37,7 +37,7 @@ pub struct Wifi {
 pub struct Config {
     /// Networks that may be joined.
     pub wifi: Vec<Wifi, NETWORKS>,
-    /// Address of a syslog server; empty for none.
+    /// Address or name of a syslog server, with a port or without; empty for none.
     pub syslog_host: String<64>,
     /// `debug`, `info`, `warning` or `error`.
     pub log_level: String<8>,
@@ -77,7 +77,7 @@ pub struct Config {
     pub gateway: String<15>,
     /// Address and port that discovery tells, where the board is behind a gateway; empty for its own.
     pub portal: String<21>,
-    /// Address of a time server; empty for none.
+    /// Address or name of a time server, with a port or without; empty for none.
     pub ntp_host: String<64>,
     /// What SNMP requests must name.
     pub snmp_community: String<32>,

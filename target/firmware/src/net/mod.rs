@@ -6,7 +6,7 @@ pub mod services;
 use core::fmt::Write as _;
 
 use embassy_net::{ConfigV4, DhcpConfig, Ipv4Cidr, Stack, StaticConfigV4};
-use heapless::{String, Vec};
+use heapless::String;
 
 use crate::config::Config;
 pub use serve::serve_port;
@@ -37,7 +37,8 @@ pub fn configure(stack: Stack<'_>, config: &Config, hostname: &Hostname) {
         Some((address, prefix)) => ConfigV4::Static(StaticConfigV4 {
             address: Ipv4Cidr::new(address, prefix),
             gateway: config.gateway(),
-            dns_servers: Vec::new(),
+            // The router of a small network knows names, too.
+            dns_servers: config.gateway().into_iter().collect(),
         }),
         None => {
             let mut dhcp = DhcpConfig::default();

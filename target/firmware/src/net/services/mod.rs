@@ -3,6 +3,7 @@
 
 mod datagrams;
 mod mdns;
+mod server;
 #[cfg(feature = "snmp")]
 mod snmp;
 mod syslog;
@@ -12,17 +13,16 @@ mod wall_clock;
 pub mod wifi;
 
 use core::future::pending;
-use core::net::Ipv4Addr;
 
 use embassy_futures::join::{join3, join4};
 use embassy_net::Stack;
 
 use super::Hostname;
-use crate::board::{Board, Panel};
+use crate::board::Board;
 use crate::config::Config;
-use crate::log::Level;
 use crate::target::Target;
 use datagrams::Datagrams;
+use server::Server;
 use usage::Usage;
 use wall_clock::WallClock;
 use wifi::Radio;
@@ -127,8 +127,8 @@ impl<R: Radio> Services for NetworkServices<'_, R> {
         let Surroundings { target, config, hostname, port, .. } = around;
         let clock = WallClock::default();
         let usage = Usage::default();
-        let log_server = server(target, "syslog-host", &config.syslog_host);
-        let time_server = server(target, "ntp-host", &config.ntp_host);
+        let log_server = Server::of(target, "syslog-host", &config.syslog_host, syslog::PORT);
+        let time_server = Server::of(target, "ntp-host", &config.ntp_host, time::PORT);
         let log = async {
             if let Some(server) = log_server {
                 let known = time_server.is_some();
@@ -153,23 +153,4 @@ impl<R: Radio> Services for NetworkServices<'_, R> {
         let asked = async { _ = health };
         join3(join4(log, time, found, joined), watched, asked).await;
     }
-}
-
-/// A server's address; one that is wrong is told and does without.
-fn server<B: Board, const CONNECTIONS: usize>(
-    target: &Target<'_, B, CONNECTIONS>,
-    key: &str,
-    text: &str,
-) -> Option<Ipv4Addr> {
-    if text.is_empty() {
-        return None;
-    }
-    let address = text.parse().ok();
-    if address.is_none() {
-        target.with_panel(|log| {
-            log.light(crate::board::Led::Red, true);
-            log.tell(Level::Error, format_args!("\"{key}\" must be an address like 192.168.1.2, not {text:?}"));
-        });
-    }
-    address
 }

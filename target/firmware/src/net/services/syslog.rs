@@ -1,13 +1,13 @@
 //! Syslog (RFC 5424) over UDP (RFC 5426).
 
 use core::fmt;
-use core::net::Ipv4Addr;
 
 use embassy_net::Stack;
 use embassy_time::Timer;
 use heapless::String;
 
 use super::datagrams::Datagrams;
+use super::server::Server;
 use super::wall_clock::WallClock;
 use crate::board::Board;
 use crate::log::{LINE_MAX, Line};
@@ -15,7 +15,7 @@ use crate::net::Hostname;
 use crate::target::Target;
 
 /// RFC 5426 3.3.
-const PORT: u16 = 514;
+pub(super) const PORT: u16 = 514;
 
 /// Facility "system daemons" (RFC 5424 6.2.1).
 const DAEMON: u8 = 3;
@@ -34,7 +34,7 @@ pub(super) async fn run<B: Board, const CONNECTIONS: usize>(
     target: &Target<'_, B, CONNECTIONS>,
     stack: Stack<'_>,
     memory: &mut Datagrams<MESSAGE_MAX>,
-    (server, hostname): (Ipv4Addr, &Hostname),
+    (server, hostname): (Server<'_>, &Hostname),
     (clock, will_be_known): (&WallClock, bool),
 ) {
     let Some((socket, _)) = memory.open(stack, 0) else { return };
@@ -44,6 +44,7 @@ pub(super) async fn run<B: Board, const CONNECTIONS: usize>(
             Timer::after_millis(PERIOD_MS).await;
         }
     }
+    let to = server.find(target, stack).await;
     let mut room = [0; LINE_MAX];
     loop {
         let message = target.with_panel(|log| {
@@ -56,7 +57,7 @@ pub(super) async fn run<B: Board, const CONNECTIONS: usize>(
         match message {
             // Without a route there is nobody to tell it to: it waits.
             Some(message) if stack.is_config_up() => {
-                let sent = socket.send_to(message.as_bytes(), (server, PORT)).await;
+                let sent = socket.send_to(message.as_bytes(), to).await;
                 if sent.is_ok() {
                     target.with_panel(|log| log.journal().remove_first());
                 } else {

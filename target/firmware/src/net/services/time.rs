@@ -1,6 +1,6 @@
 //! The time of day, by SNTP (RFC 4330).
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use embassy_net::udp::UdpSocket;
 use embassy_net::{IpAddress, IpEndpoint, Stack};
@@ -8,12 +8,13 @@ use embassy_time::{Duration, Instant, Timer, with_timeout};
 use sntpc::{NtpContext, NtpTimestampGenerator, NtpUdpSocket};
 
 use super::datagrams::Datagrams;
+use super::server::Server;
 use super::wall_clock::WallClock;
 use crate::board::{Board, Panel};
 use crate::log::Level;
 use crate::target::Target;
 
-const PORT: u16 = 123;
+pub(super) const PORT: u16 = 123;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub(super) async fn run<B: Board, const CONNECTIONS: usize>(
     target: &Target<'_, B, CONNECTIONS>,
     stack: Stack<'_>,
     memory: &mut Datagrams<MESSAGE_MAX>,
-    server: Ipv4Addr,
+    server: Server<'_>,
     clock: &WallClock,
 ) {
     let Some((socket, _)) = memory.open(stack, 0) else { return };
@@ -42,7 +43,9 @@ pub(super) async fn run<B: Board, const CONNECTIONS: usize>(
     let mut wait = AGAIN_WITHOUT;
     loop {
         stack.wait_config_up().await;
-        let address = SocketAddr::new(IpAddr::V4(server), PORT);
+        // A name may mean another server each time, as those of pools do.
+        let (address, port) = server.find(target, stack).await;
+        let address = SocketAddr::new(IpAddr::V4(address), port);
         let asked = with_timeout(PATIENCE, sntpc::get_time(address, &socket, NtpContext::new(Assumed(0)))).await;
         match asked {
             Ok(Ok(time)) => {
