@@ -8,7 +8,7 @@ use crate::{Accelerator, Guest, LaunchError};
 /// An emulated board that can be started, several times over.
 ///
 /// Its first serial line is the [`console`](Guest::console), its second one the [`report`](Guest::report). What the board's
-/// TCP ports are on the host, [`Guest::forwarded_port`] tells.
+/// ports are on the host, [`Guest::forwarded_port`] tells.
 #[derive(Clone, Debug)]
 pub struct Board {
     program: PathBuf,
@@ -16,7 +16,27 @@ pub struct Board {
     elf: PathBuf,
     memory_mib: Option<u32>,
     card: Option<PathBuf>,
-    ports: Vec<(u16, u16)>,
+    ports: Vec<(Transport, u16, u16)>,
+    capture: Option<PathBuf>,
+}
+
+/// How a port is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// As QEMU's options have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        }
+    }
 }
 
 impl Board {
@@ -30,6 +50,7 @@ impl Board {
             memory_mib: None,
             card: None,
             ports: Vec::new(),
+            capture: None,
         }
     }
 
@@ -47,10 +68,17 @@ impl Board {
         self
     }
 
-    /// Makes the board's TCP port reachable at this port of the host's loopback address; 0 is one that is free.
+    /// Makes a port of the board's reachable at this port of the host's loopback address; 0 is one that is free.
     #[must_use]
-    pub fn forward(mut self, host: u16, board: u16) -> Self {
-        self.ports.push((host, board));
+    pub fn forward(mut self, transport: Transport, host: u16, board: u16) -> Self {
+        self.ports.push((transport, host, board));
+        self
+    }
+
+    /// Writes the frames of the board's network to this file (pcap), until [`Guest::end_capture`].
+    #[must_use]
+    pub fn capture(mut self, file: &Path) -> Self {
+        self.capture = Some(file.to_owned());
         self
     }
 
@@ -74,19 +102,28 @@ impl Board {
         add(&["-serial", "chardev:report"]);
         add(&["-chardev", &format!("socket,id=qmp,path={},server=off", qmp.display())]);
         add(&["-mon", "chardev=qmp,mode=control"]);
-        let mut network = String::from("user");
-        for (host, board) in &self.ports {
-            network += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{board}");
+        let mut network = String::from("user,id=network");
+        for (transport, host, board) in &self.ports {
+            network += &format!(",hostfwd={}:127.0.0.1:{host}-:{board}", transport.word());
         }
         add(&["-nic", &network]);
+        if let Some(file) = &self.capture {
+            add(&["-object", &format!("filter-dump,id={CAPTURE},netdev=network,file={}", escaped(file))]);
+        }
         if let Some(card) = &self.card {
-            // In an option's value a comma is written twice.
-            let file = card.display().to_string().replace(',', ",,");
-            add(&["-drive", &format!("if=sd,format=raw,file={file}")]);
+            add(&["-drive", &format!("if=sd,format=raw,file={}", escaped(card))]);
         }
         line.extend(["-kernel".into(), self.elf.clone().into()]);
         line
     }
+}
+
+/// QEMU's name of what captures.
+pub(crate) const CAPTURE: &str = "capture";
+
+/// In an option's value a comma is written twice.
+fn escaped(file: &Path) -> String {
+    file.display().to_string().replace(',', ",,")
 }
 
 #[cfg(test)]
@@ -95,12 +132,14 @@ mod tests {
 
     #[test]
     fn the_command_line_is_what_was_asked_for() {
-        let board = Board::arm("lm3s6965evb", Path::new("/e")).card(Path::new("/a,b")).forward(0, 3260).memory_mib(64);
+        let board = Board::arm("lm3s6965evb", Path::new("/e")).card(Path::new("/a,b")).memory_mib(64);
+        let board = board.forward(Transport::Tcp, 0, 3260).forward(Transport::Udp, 5, 161).capture(Path::new("/c,d"));
         let line = board.command_line(Path::new("/q"), Path::new("/r"));
         let line = line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         for part in [
             "-machine lm3s6965evb -m 64M",
-            "-nic user,hostfwd=tcp:127.0.0.1:0-:3260",
+            "-nic user,id=network,hostfwd=tcp:127.0.0.1:0-:3260,hostfwd=udp:127.0.0.1:5-:161",
+            "-object filter-dump,id=capture,netdev=network,file=/c,,d",
             "-drive if=sd,format=raw,file=/a,,b -kernel /e",
         ] {
             assert!(line.contains(part), "{part} is not in {line}");

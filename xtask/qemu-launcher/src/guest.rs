@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::board::{CAPTURE, Transport};
 use crate::process::Process;
 use crate::{Accelerator, Console, Ended, LaunchError, Qmp, QmpError, Verdict, Waited};
 
@@ -84,14 +85,22 @@ impl Guest {
         &mut self.qmp
     }
 
-    /// The port of the host's loopback address at which this TCP port of the guest is reached; `None` when it is not.
+    /// The port of the host's loopback address at which this port of the guest is reached; `None` when it is not.
     ///
     /// # Errors
     /// When QEMU does not tell.
-    pub fn forwarded_port(&mut self, guest: u16) -> Result<Option<u16>, QmpError> {
+    pub fn forwarded_port(&mut self, transport: Transport, guest: u16) -> Result<Option<u16>, QmpError> {
         let arguments = json!({ "command-line": "info usernet" });
         let table = self.qmp.command("human-monitor-command", &arguments)?;
-        Ok(forwarded_in(table.as_str().unwrap_or_default(), guest))
+        Ok(forwarded_in(table.as_str().unwrap_or_default(), transport, guest))
+    }
+
+    /// Ends the capture of the network that [`Board::capture`](crate::Board::capture) began: its file is whole then.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn end_capture(&mut self) -> Result<(), QmpError> {
+        self.qmp.command("object-del", &json!({ "id": CAPTURE })).map(drop)
     }
 
     /// Writes a part of the guest's memory, by its physical address, to a file.
@@ -149,8 +158,9 @@ impl Guest {
 
 /// Looks in the table of `info usernet` for a forwarded port: protocol, descriptor, address and port of the host, then of
 /// the guest.
-fn forwarded_in(table: &str, guest: u16) -> Option<u16> {
-    table.lines().filter(|line| line.contains("TCP[HOST_FORWARD]")).find_map(|line| {
+fn forwarded_in(table: &str, transport: Transport, guest: u16) -> Option<u16> {
+    let kind = format!("{}[HOST_FORWARD]", transport.word().to_uppercase());
+    table.lines().filter(|line| line.contains(&kind)).find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let port = |index: usize| words.get(index)?.parse::<u16>().ok();
         (port(5) == Some(guest)).then(|| port(3))?
@@ -206,8 +216,9 @@ mod tests {
         let table = "Hub -1 (#net095):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
             TCP[HOST_FORWARD]  12       127.0.0.1 36131       10.0.2.15  3260     0     0\r\n  \
             UDP[HOST_FORWARD]  13       127.0.0.1 36132       10.0.2.15   161     0     0\r\n";
-        assert_eq!(forwarded_in(table, 3260), Some(36131));
-        assert_eq!(forwarded_in(table, 161), None);
-        assert_eq!(forwarded_in("", 3260), None);
+        assert_eq!(forwarded_in(table, Transport::Tcp, 3260), Some(36131));
+        assert_eq!(forwarded_in(table, Transport::Tcp, 161), None);
+        assert_eq!(forwarded_in(table, Transport::Udp, 161), Some(36132));
+        assert_eq!(forwarded_in("", Transport::Tcp, 3260), None);
     }
 }

@@ -22,7 +22,7 @@ mod qmp;
 mod verdict;
 
 pub use accelerator::Accelerator;
-pub use board::Board;
+pub use board::{Board, Transport};
 pub use console::{Console, Lines, Waited};
 pub use error::LaunchError;
 pub use guest::Guest;

@@ -33,6 +33,8 @@ pub struct Board {
     pub target: &'static str,
     /// How many sessions it takes at once.
     pub sessions: u32,
+    /// Whether it has the memory for log, time, discovery and SNMP.
+    pub services: bool,
     /// What its tool takes.
     pub image: Image,
     /// Which emulator runs it.
@@ -50,6 +52,7 @@ pub const BOARDS: &[Board] = &[
         workspace: WORKSPACE,
         target: "thumbv7m-none-eabi",
         sessions: 1,
+        services: false,
         image: Image::Elf,
         emulator: Emulator::Qemu { machine: "lm3s6965evb", memory_mib: None },
     },
@@ -60,6 +63,7 @@ pub const BOARDS: &[Board] = &[
         workspace: WORKSPACE,
         target: "armv7a-none-eabi",
         sessions: 3,
+        services: true,
         image: Image::Elf,
         emulator: Emulator::Qemu { machine: "mcimx6ul-evk", memory_mib: Some(64) },
     },
@@ -70,6 +74,7 @@ pub const BOARDS: &[Board] = &[
         workspace: WORKSPACE,
         target: "thumbv6m-none-eabi",
         sessions: 2,
+        services: true,
         image: Image::Uf2,
         emulator: Emulator::Rp2040,
     },

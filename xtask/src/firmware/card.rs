@@ -1,7 +1,7 @@
 //! An image of an SD card: exFAT, as `mkfs.exfat` makes it, with the disk's file in one piece.
 //!
-//! The file is put there by hand, for nothing else can without a mount: its blocks are those that the image was made with,
-//! zeros that take no room.
+//! Files are put there by hand, for nothing else can without a mount. The blocks of the disk's are those that the image was made
+//! with, zeros that take no room.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -20,11 +20,14 @@ const CARD_BYTES: u64 = 4 << 30;
 /// Bytes of a directory entry (exFAT specification 6).
 const ENTRY: usize = 32;
 
-/// Makes the image of a card with a disk of `bytes` bytes on it.
+/// What the owner of a board says, beside it.
+const CONFIG: &str = "cfg-iESP.json";
+
+/// Makes the image of a card with a disk of `bytes` bytes on it and, where there is one, a configuration.
 ///
 /// # Errors
 /// When `mkfs.exfat` is missing, or the disk does not fit.
-pub fn make(image: &Path, bytes: u64) -> Result<()> {
+pub fn make(image: &Path, bytes: u64, config: Option<&str>) -> Result<()> {
     let file = File::create(image).with_context(|| format!("cannot write {}", image.display()))?;
     file.set_len(CARD_BYTES)?;
     drop(file);
@@ -32,7 +35,11 @@ pub fn make(image: &Path, bytes: u64) -> Result<()> {
     let output = Command::new(program).arg(image).stdin(Stdio::null()).output()?;
     ensure!(output.status.success(), "mkfs.exfat failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     let file = OpenOptions::new().read(true).write(true).open(image)?;
-    add_file(&file, DISK, bytes).with_context(|| format!("cannot put {DISK} on {}", image.display()))
+    let failed = |name| format!("cannot put {name} on {}", image.display());
+    add_file(&file, DISK, bytes).with_context(|| failed(DISK))?;
+    let Some(config) = config else { return Ok(()) };
+    let at = add_file(&file, CONFIG, config.len() as u64).with_context(|| failed(CONFIG))?;
+    file.write_all_at(config.as_bytes(), at).with_context(|| failed(CONFIG))
 }
 
 /// Has the card's file system checked, without repairs.
@@ -86,8 +93,8 @@ impl Volume {
     }
 }
 
-/// Adds a file of one piece to the root folder of a fresh volume.
-fn add_file(image: &File, name: &str, bytes: u64) -> Result<()> {
+/// Adds a file of one piece to the root folder of a fresh volume; answers with where its bytes are.
+fn add_file(image: &File, name: &str, bytes: u64) -> Result<u64> {
     let volume = Volume::read(image)?;
     let mut folder = vec![0; usize::try_from(volume.cluster)?];
     image.read_exact_at(&mut folder, volume.at(volume.root))?;
@@ -113,7 +120,7 @@ fn add_file(image: &File, name: &str, bytes: u64) -> Result<()> {
     ensure!(used + set.len() < folder.len(), "the root folder is full");
     image.write_all_at(&bitmap, bitmap_at)?;
     image.write_all_at(&set, volume.at(volume.root) + used as u64)?;
-    Ok(())
+    Ok(volume.at(first + 2))
 }
 
 /// File, stream extension and name entries (exFAT specification 7.4, 7.6, 7.7).
@@ -164,9 +171,9 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let (image, log) = (dir.path().join("card.img"), dir.path().join("fsck.log"));
-        make(&image, 48 << 20).unwrap();
+        make(&image, 48 << 20, Some("{}")).unwrap();
         check(&image, &log).unwrap();
-        assert!(std::fs::read_to_string(&log).unwrap().contains("files 1"));
+        assert!(std::fs::read_to_string(&log).unwrap().contains("files 2"));
 
         // A broken sum is noticed.
         let file = OpenOptions::new().read(true).write(true).open(&image).unwrap();
@@ -176,6 +183,6 @@ mod tests {
         let at = folder.chunks(ENTRY).position(|entry| entry[0] == 0x85).unwrap() * ENTRY;
         file.write_all_at(&[folder[at + 2] ^ 1], volume.at(volume.root) + at as u64 + 2).unwrap();
         assert!(check(&image, &log).is_err());
-        assert!(make(&image, 5 << 30).unwrap_err().to_string().contains("cannot put test.dat"));
+        assert!(make(&image, 5 << 30, None).unwrap_err().to_string().contains("cannot put test.dat"));
     }
 }

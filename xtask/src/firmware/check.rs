@@ -1,4 +1,4 @@
-//! What `--check` shows of a running board: conformance, the verifier, its card afterwards, its sizes and stack.
+//! What `--check` shows of a running board: conformance, the verifier, its services, its card afterwards, its sizes and stack.
 
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +56,9 @@ pub fn run(board: &Board, budget: &Budget, mut running: Running, quick: bool, js
     });
     checks.run("conformance", || conformance(board, &url, &dir, quick));
     checks.run("verifier", || verifier(board, &url, &dir, quick));
+    if let (Some(helpers), Some(snmp)) = (&running.helpers, running.snmp) {
+        helpers.check(snmp, &dir, &mut |name, what| checks.run(name, what));
+    }
     checks.run("stack", || stack(&mut running, budget));
     let Running { guest, card, .. } = running;
     drop(guest);

@@ -8,6 +8,7 @@ mod flash;
 mod image;
 mod rp2040;
 mod run;
+mod services;
 mod size;
 pub mod toolchain;
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use qemu_launcher::{Board as Machine, Guest, Waited};
+use qemu_launcher::{Board as Machine, Guest, Transport, Waited};
 
 use super::board::{BOARDS, Board, Emulator};
+use super::services::Helpers;
 use super::size::{Size, budget};
 use super::{build, card, check, rp2040};
 use crate::process::last_lines;
@@ -37,8 +38,9 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
-/// iSCSI's port on the board.
+/// Ports on the board: iSCSI's, and SNMP's.
 const PORT: u16 = 3260;
+const SNMP: u16 = 161;
 /// How long a board may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -55,6 +57,10 @@ pub struct Running {
     pub card: PathBuf,
     /// The program's size.
     pub size: Size,
+    /// Where its SNMP agent is reached, where it has one.
+    pub snmp: Option<u16>,
+    /// The servers that its services use, with `--check`.
+    pub helpers: Option<Helpers>,
 }
 
 /// Runs it.
@@ -75,6 +81,9 @@ pub fn run(args: &Args) -> Result<()> {
     let running = start(board, args)?;
     println!("{}", running.size.line(board.name, &budget));
     println!("{} serves {}", board.name, running.url);
+    if let Some(port) = running.snmp {
+        println!("its SNMP agent: 127.0.0.1:{port}, community public");
+    }
     if args.check {
         return check::run(board, &budget, running, args.quick, args.json.as_deref());
     }
@@ -96,30 +105,42 @@ fn start(board: &Board, args: &Args) -> Result<Running> {
     let size = Size::of(&elf)?;
     let dir = workspace::build_dir().join("firmware").join(board.name);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let helpers = if args.check && board.services { Some(Helpers::start(&dir)?) } else { None };
+    let config = helpers.as_ref().map(Helpers::config);
     let card = match &args.card {
         Some(card) => {
             if !card.exists() {
-                card::make(card, args.size << 20)?;
+                card::make(card, args.size << 20, None)?;
             }
             card.canonicalize().with_context(|| format!("no {}", card.display()))?
         }
         None => {
             let card = dir.join("card.img");
-            card::make(&card, args.size << 20)?;
+            card::make(&card, args.size << 20, config.as_deref())?;
             card
         }
     };
-    let mut machine = Machine::arm(machine, &elf).card(&card).forward(args.port, PORT);
+    let mut machine = Machine::arm(machine, &elf).card(&card).forward(Transport::Tcp, args.port, PORT);
     if let Some(memory) = memory_mib {
         machine = machine.memory_mib(memory);
+    }
+    if board.services {
+        machine = machine.forward(Transport::Udp, 0, SNMP);
+    }
+    if let Some(helpers) = &helpers {
+        machine = machine.capture(&helpers.capture);
     }
     let mut guest = machine.start(&dir)?;
     let line = guest.console().lines().find("serving on", Instant::now() + START_LIMIT);
     if !matches!(line, Waited::Line(_)) {
         bail!("{} does not serve ({line:?}): {}", board.name, last_lines(&dir.join("console.log"), 5).join(" | "));
     }
-    let port = guest.forwarded_port(PORT)?.context("QEMU forwards no port")?;
-    Ok(Running { guest, url: format!("iscsi://127.0.0.1:{port}/test/0"), dir, card, size })
+    if let Some(helpers) = &helpers {
+        helpers.wait_for_announcement(&mut guest)?;
+    }
+    let port = guest.forwarded_port(Transport::Tcp, PORT)?.context("QEMU forwards no port")?;
+    let snmp = guest.forwarded_port(Transport::Udp, SNMP)?;
+    Ok(Running { guest, url: format!("iscsi://127.0.0.1:{port}/test/0"), dir, card, size, snmp, helpers })
 }
 
 /// Prints the board's console until QEMU ends.

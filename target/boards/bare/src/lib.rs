@@ -6,6 +6,7 @@
 #![no_std]
 
 mod emulated;
+mod load;
 mod register;
 mod time;
 
@@ -15,6 +16,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 pub use emulated::{Console, EmulatedCard, WeakRandom, send_text};
+pub use load::busy_percent;
 pub use register::Register;
 
 /// What the loop needs of the machine.
@@ -35,15 +37,18 @@ static PROGRAM: AtomicBool = AtomicBool::new(false);
 pub fn run(machine: &'static dyn Machine, mut network: Pin<&mut impl Future>, mut program: Pin<&mut impl Future>) -> ! {
     time::begin(machine);
     let (network_waker, program_waker) = (waker(&NETWORK), waker(&PROGRAM));
+    let mut load = load::Load::default();
     loop {
         // Neither ever ends.
         PROGRAM.store(false, Ordering::Relaxed);
         poll_apart(program.as_mut(), &program_waker);
         NETWORK.store(false, Ordering::Relaxed);
         poll_apart(network.as_mut(), &network_waker);
-        let next = time::next(machine.now_us());
+        let now = machine.now_us();
+        let next = time::next(now);
         if !PROGRAM.load(Ordering::Relaxed) && !NETWORK.load(Ordering::Relaxed) {
             machine.sleep(next);
+            load.slept(now, machine.now_us());
         }
     }
 }
@@ -72,10 +77,14 @@ fn wake(flag: *const ()) {
     unsafe { &*flag.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
 }
 
+/// For boards whose other crates bring no critical section of their own.
+#[cfg(feature = "critical-section")]
 struct NoInterrupts;
+#[cfg(feature = "critical-section")]
 critical_section::set_impl!(NoInterrupts);
 
 // SAFETY: one core and no interrupt that is taken: nothing runs beside a critical section.
+#[cfg(feature = "critical-section")]
 unsafe impl critical_section::Impl for NoInterrupts {
     unsafe fn acquire() -> critical_section::RawRestoreState {}
 

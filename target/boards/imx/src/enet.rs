@@ -78,6 +78,19 @@ pub unsafe fn announce_received(registers: *const ral::enet::RegisterBlock, desc
     }
 }
 
+/// Lets frames to any group in (GAUR, GALR: a bit for each hash of an address): mDNS has one, and the network stack knows which
+/// are for it.
+///
+/// # Safety
+/// The registers are an ENET's.
+pub unsafe fn hear_groups(registers: *const ral::enet::RegisterBlock) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        ral::write_reg!(ral::enet, registers, GAUR, u32::MAX);
+        ral::write_reg!(ral::enet, registers, GALR, u32::MAX);
+    }
+}
+
 /// The controller has no clock.
 const NOW: Instant = Instant::ZERO;
 

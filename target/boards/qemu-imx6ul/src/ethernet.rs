@@ -1,7 +1,7 @@
 //! The first Ethernet controller.
 
 use bare::Register;
-use imx::{Checksums, Ethernet, QemuPhy, announce_received};
+use imx::{Checksums, Ethernet, QemuPhy, announce_received, hear_groups};
 use imxrt_enet::{Duplex, Enet, ReceiveBuffers, TransmitBuffers};
 use imxrt_ral as ral;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -38,7 +38,10 @@ pub fn begin() -> (&'static mut Ethernet<QemuPhy>, [u8; 6]) {
     let instance = unsafe { ral::enet::Instance::<1>::new(registers) };
     let mut enet = Enet::new(instance, TRANSMIT.take().take(), RECEIVE.take().take(), IPG_HZ, &address);
     // SAFETY: the driver has set it up with these buffers, and it is enabled below.
-    unsafe { announce_received(registers, RECEIVE_BUFFERS) };
+    unsafe {
+        announce_received(registers, RECEIVE_BUFFERS);
+        hear_groups(registers);
+    }
     enet.set_duplex(Duplex::Full);
     enet.enable_rmii_mode(true);
     let ethernet = ETHERNET.init(Ethernet::new(enet, QemuPhy, address, Checksums::Stack));

@@ -7,14 +7,20 @@ mod ethernet;
 mod machine;
 
 use core::fmt::Write as _;
+use core::mem::MaybeUninit;
 use core::pin::pin;
 
-use bare::{Console, EmulatedCard, Machine as _, WeakRandom};
+use bare::{Console, EmulatedCard, Machine as _, WeakRandom, busy_percent};
 use embassy_net::{Config, StackResources};
+use embedded_alloc::LlffHeap;
 use iesp_firmware::board::NoWatchdog;
+use iesp_firmware::flash::NoFlash;
+use iesp_firmware::last_words::LastWords;
 use iesp_firmware::memory::LargeMemory;
+use iesp_firmware::net::services::wifi::NoRadio;
+use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
 use iesp_firmware::sd::native::NativeCard;
-use iesp_firmware::{Board, Parts, TimeClock};
+use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use imx::Usdhc;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -23,10 +29,19 @@ use crate::machine::{Imx6ul, Serial};
 /// uSDHC1, and the clock that it runs at.
 const USDHC: usize = 0x0219_0000;
 const USDHC_HZ: u32 = 198_000_000;
-/// Sockets: the connections', DHCP's, and those of the services.
-const SOCKETS: usize = 9;
+/// Sockets: the connections', DHCP's, DNS's, and those of the services.
+const SOCKETS: usize = 10;
+/// Bytes of the heap, which SNMP's answers alone take.
+const HEAP_BYTES: usize = 64 << 10;
 
 static SOCKET_MEMORY: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+static SERVICE_MEMORY: ConstStaticCell<ServiceMemory> = ConstStaticCell::new(ServiceMemory::new());
+static JOURNAL: ConstStaticCell<[u8; 2048]> = ConstStaticCell::new([0; 2048]);
+#[global_allocator]
+static HEAP: LlffHeap = LlffHeap::empty();
+/// A reset leaves it as it is.
+#[unsafe(link_section = ".uninit.last_words")]
+static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
 static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
 
 struct Mcimx6ul;
@@ -38,10 +53,26 @@ impl Board for Mcimx6ul {
     type Random = WeakRandom;
 }
 
+fn health() -> Health {
+    Health {
+        cpu_percent: busy_percent(),
+        ram: Some(HEAP_BYTES as u32),
+        free_ram: Some(HEAP.free() as u32),
+        build_date: "",
+        architecture: "ARM Cortex-A7, emulated",
+    }
+}
+
 /// Called by the code at `_start`.
 #[unsafe(no_mangle)]
 extern "C" fn start_in_rust() -> ! {
     machine::begin();
+    // SAFETY: once, before anything is allocated.
+    unsafe {
+        embedded_alloc::init!(HEAP, HEAP_BYTES);
+    }
+    // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
+    let words = unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.take();
     // SAFETY: a uSDHC, which QEMU neither clocks nor wires; nothing else drives it.
     let host = unsafe { Usdhc::new(USDHC as *const _, USDHC_HZ) };
     let (ethernet, mac) = ethernet::begin();
@@ -61,12 +92,16 @@ extern "C" fn start_in_rust() -> ! {
         reset_reason: machine::reset_reason(),
     };
     let network = pin!(runner.run());
-    let program = pin!(iesp_firmware::run(parts, stack, MEMORY.take()));
+    let services = NetworkServices { memory: SERVICE_MEMORY.take(), radio: NoRadio, health };
+    let extras = Extras { journal: JOURNAL.take(), services, flash: NoFlash, last_words: words.as_deref() };
+    let program = pin!(run_with(parts, stack, MEMORY.take(), extras));
     bare::run(&Imx6ul, network, program)
 }
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: as at the start; nothing else runs any more.
+    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
     let _ = writeln!(Serial, "{info}");
     machine::reset()
 }

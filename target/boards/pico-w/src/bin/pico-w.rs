@@ -27,8 +27,8 @@ use iesp_firmware::sd::SdCard;
 use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use static_cell::{ConstStaticCell, StaticCell};
 
-/// Sockets: the connections', DHCP's, and those of the services.
-const SOCKETS: usize = 9;
+/// Sockets: the connections', DHCP's, DNS's, and those of the services.
+const SOCKETS: usize = 10;
 /// Two initiators and one more connection, a window of 8, segments of 4 KiB, transfers of 8 KiB. The start takes 62 KiB of stack.
 type PicoMemory = Memory<3, 10, 2048, 4352, 8192, 6144, 8192>;
 /// The longest that the chip's counter knows is 8.3 s.
