@@ -126,18 +126,25 @@ impl Bench {
     /// Does what the guest's script asks for.
     fn spoil(&mut self, what: &str, guest: &mut Guest) -> Result<()> {
         match what {
-            "kill target" => return self.target.kill(),
-            "start target" => return self.target.serve(),
+            // A dead process's ports refuse: so do the paths to them.
+            "kill target" => {
+                self.paths.iter_mut().for_each(Proxy::refuse);
+                return self.target.kill();
+            }
+            "start target" => {
+                self.target.serve()?;
+                return self.paths.iter_mut().try_for_each(Proxy::open);
+            }
             _ => {
                 let (action, number) = what.rsplit_once(' ').with_context(|| what.to_owned())?;
                 let index: usize = number.parse().with_context(|| what.to_owned())?;
-                let path = self.paths.get(index).with_context(|| format!("no path {number}"))?;
+                let path = self.paths.get_mut(index).with_context(|| format!("no path {number}"))?;
                 let (card, _) = NETWORKS.get(index).with_context(|| format!("no network {number}"))?;
                 match action {
                     "unplug" => guest.qmp().set_link(card, false)?,
                     "plug" => guest.qmp().set_link(card, true)?,
                     "close" => path.close(),
-                    "open" => path.open(),
+                    "open" => path.open()?,
                     "reset" => path.reset(),
                     "slow" => path.slow_down(SLOW),
                     "fast" => path.slow_down(Duration::ZERO),

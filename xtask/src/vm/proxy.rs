@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// The thread that accepts, while there is one: it holds the listening socket.
+    accepting: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections are refused.
+    /// No connection is taken any more.
     closed: bool,
     /// Both ends of each connection, as they are held by the threads that forward.
     connections: Vec<(TcpStream, TcpStream)>,
@@ -49,16 +52,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared { target, delay: AtomicU64::new(0), state: Mutex::default() });
-        let accepting = Arc::downgrade(&shared);
-        std::thread::Builder::new().name("proxy".into()).spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                // The proxy is gone: this was the connection that wakes the thread.
-                let Some(shared) = accepting.upgrade() else { break };
-                // A client that is not taken is refused by being closed at once.
-                let _ = take(&shared, client);
-            }
-        })?;
-        Ok(Proxy { shared, address })
+        let accepting = Some(accept(listener, Arc::clone(&shared))?);
+        Ok(Proxy { shared, address, accepting })
     }
 
     /// The port that it listens on.
@@ -68,19 +63,41 @@ impl Proxy {
 
     /// Cuts all connections in the middle of what they carry.
     pub fn reset(&self) {
-        cut(&mut self.shared.state());
+        for (client, target) in self.shared.state().connections.drain(..) {
+            for socket in [client, target] {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
     }
 
-    /// Cuts all connections, and takes no new ones until it is opened.
-    pub fn close(&self) {
-        let mut state = self.shared.state();
-        state.closed = true;
-        cut(&mut state);
+    /// Refuses connections as a port does that nobody listens on: one that were taken and closed at once would be something
+    /// else for an initiator. Those that there are stay.
+    pub fn refuse(&mut self) {
+        let Some(accepting) = self.accepting.take() else { return };
+        self.shared.state().closed = true;
+        // This connection wakes the thread; the listening socket is gone when it has ended.
+        let _ = TcpStream::connect(self.address);
+        let _ = accepting.join();
     }
 
-    /// Takes connections again.
-    pub fn open(&self) {
-        self.shared.state().closed = false;
+    /// Cuts all connections, and refuses new ones until it is opened.
+    pub fn close(&mut self) {
+        self.refuse();
+        self.reset();
+    }
+
+    /// Takes connections again, on the same port.
+    ///
+    /// # Errors
+    /// When another has taken the port meanwhile.
+    pub fn open(&mut self) -> Result<()> {
+        if self.accepting.is_none() {
+            let listener =
+                TcpListener::bind(self.address).with_context(|| format!("cannot listen on {} again", self.address))?;
+            self.shared.state().closed = false;
+            self.accepting = Some(accept(listener, Arc::clone(&self.shared))?);
+        }
+        Ok(())
     }
 
     /// Makes each chunk of up to 64 KiB wait, in both directions.
@@ -92,31 +109,28 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.close();
-        // The thread that accepts holds no strong reference: it ends at the next connection, which is this one.
-        let address = self.address;
-        self.shared = Arc::new(Shared { target: address, delay: AtomicU64::new(0), state: Mutex::default() });
-        let _ = TcpStream::connect(address);
     }
 }
 
-fn cut(state: &mut State) {
-    for (client, target) in state.connections.drain(..) {
-        for socket in [client, target] {
-            let _ = socket.shutdown(Shutdown::Both);
+/// Takes connections in a thread of its own until the proxy refuses them.
+fn accept(listener: TcpListener, shared: Arc<Shared>) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("proxy".into()).spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            if shared.state().closed {
+                break;
+            }
+            // A client that cannot be carried on is closed at once.
+            let _ = take(&shared, client);
         }
-    }
+    })?;
+    Ok(thread)
 }
 
 fn take(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
-    let mut state = shared.state();
-    if state.closed {
-        return Ok(());
-    }
     let target = TcpStream::connect_timeout(&shared.target, Duration::from_secs(2))?;
     client.set_nodelay(true)?;
     target.set_nodelay(true)?;
-    state.connections.push((client.try_clone()?, target.try_clone()?));
-    drop(state);
+    shared.state().connections.push((client.try_clone()?, target.try_clone()?));
     forward(shared, client.try_clone()?, target.try_clone()?)?;
     forward(shared, target, client)
 }
@@ -177,15 +191,20 @@ mod tests {
 
     #[test]
     fn connections_are_cut_refused_and_taken_again() {
-        let proxy = Proxy::start(echo()).unwrap();
+        let mut proxy = Proxy::start(echo()).unwrap();
         let mut first = connect(&proxy);
         assert!(answers(&mut first));
         proxy.reset();
         assert!(!answers(&mut first));
-        assert!(answers(&mut connect(&proxy)));
+        let mut second = connect(&proxy);
+        assert!(answers(&mut second));
+        proxy.refuse();
+        let refused = TcpStream::connect(proxy.address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        assert!(answers(&mut second));
         proxy.close();
-        assert!(!answers(&mut connect(&proxy)));
-        proxy.open();
+        assert!(!answers(&mut second));
+        proxy.open().unwrap();
         assert!(answers(&mut connect(&proxy)));
     }
 
@@ -209,10 +228,6 @@ mod tests {
         let address = proxy.address;
         drop(proxy);
         assert!(!answers(&mut socket));
-        let limit = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(address).is_ok() {
-            assert!(Instant::now() < limit, "the port is still open");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 }
