@@ -3,9 +3,11 @@
 //! All three read the same file at the same depth, one after the other, in an order that rotates from round to round; ratios are
 //! taken within a round, as a disk's speed changes with what else is done to it.
 //!
+//! - `explain`: what a read through iesp takes beside the disk's time.
 //! - `loads`: the table of loads and limits.
 //! - `readers`: the programs, and what they print.
 
+mod explain;
 mod loads;
 mod readers;
 
@@ -16,7 +18,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use self::loads::{LOADS, Load};
-use self::readers::{Programs, Reader};
+use self::readers::{Programs, Reader, Reading};
 use crate::bench::{Spread, full_image};
 use crate::workspace::build_dir;
 
@@ -49,6 +51,10 @@ struct Line {
     load: &'static str,
     reader: &'static str,
     operations_per_second: Spread,
+    /// CPU time of the program, in microseconds a read; of fio without what the kernel's workers do for it.
+    cpu_us: Spread,
+    /// CPU time of the initiator, in microseconds a read; 0 where there is none.
+    initiator_cpu_us: Spread,
     /// As a multiple of fio's in the same round.
     to_fio: Spread,
     /// At least this is wanted.
@@ -84,6 +90,15 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     }
     println!("{}", table(&lines));
     println!("Medians of {} rounds of {} s (least..most); ratios are taken within a round.", args.rounds, args.seconds);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    for line in lines.iter().filter(|line| line.reader == Reader::Iesp.name()) {
+        println!("{}", explain::cpu_time(line, cpus));
+    }
+    for load in LOADS {
+        if let Some(text) = explain::way(load, &lines) {
+            println!("{text}");
+        }
+    }
     if let Some(file) = &args.json {
         std::fs::write(file, serde_json::to_string_pretty(&lines)? + "\n")
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -110,31 +125,48 @@ fn measure(load: &Load, programs: &Programs, image: &Path, args: &DiskArgs, dir:
         std::io::copy(&mut std::fs::File::open(image)?, &mut std::io::sink())?;
     }
     let readers: Vec<Reader> = Reader::ALL.iter().copied().filter(|reader| reader.reads(load)).collect();
-    let mut rates = vec![Vec::new(); readers.len()];
+    let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); readers.len()];
     for round in 0..args.rounds as usize {
         for turn in 0..readers.len() {
             let index = (round + turn) % readers.len();
-            let rate = readers[index]
-                .rate(programs, load, image, args.seconds, dir)
+            let reading = readers[index]
+                .read(programs, load, image, args.seconds, dir)
                 .with_context(|| format!("{} cannot be measured", readers[index].name()))?;
-            eprintln!("{:<10} round {:<3} {:<21} {rate:>10.0} op/s", load.name, round + 1, readers[index].name());
-            rates[index].push(rate);
+            eprintln!(
+                "{:<10} round {:<3} {:<21} {:>10.0} op/s",
+                load.name,
+                round + 1,
+                readers[index].name(),
+                reading.rate
+            );
+            readings[index].push(reading);
         }
     }
-    let fio = &rates[0];
-    let line = |(reader, own): (&Reader, &Vec<f64>)| Line {
+    let fio = &readings[0];
+    let line = |(reader, own): (&Reader, &Vec<Reading>)| Line {
         load: load.name,
         reader: reader.name(),
-        operations_per_second: Spread::of(own.iter().copied()),
-        to_fio: Spread::of(own.iter().zip(fio).map(|(own, fio)| own / fio)),
+        operations_per_second: Spread::of(own.iter().map(|own| own.rate)),
+        cpu_us: Spread::of(own.iter().map(|own| own.cpu_us)),
+        initiator_cpu_us: Spread::of(own.iter().map(|own| own.initiator_cpu_us)),
+        to_fio: Spread::of(own.iter().zip(fio).map(|(own, fio)| own.rate / fio.rate)),
         limit: reader.limit(load),
     };
-    Ok(readers.iter().zip(&rates).map(line).collect())
+    Ok(readers.iter().zip(&readings).map(line).collect())
 }
 
 fn table(lines: &[Line]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["load", "program", "op/s", "to fio", "at least", ""]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "load",
+        "program",
+        "op/s",
+        "to fio",
+        "at least",
+        "",
+        "CPU µs/op",
+        "initiator's CPU µs/op",
+    ]);
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -153,6 +185,8 @@ fn table(lines: &[Line]) -> Table {
                 Some(_) => "met".to_owned(),
                 None => String::new(),
             },
+            range(line.cpu_us, 1),
+            if line.initiator_cpu_us.max > 0.0 { range(line.initiator_cpu_us, 1) } else { String::new() },
         ]);
     }
     table

@@ -39,6 +39,17 @@ impl Programs {
     }
 }
 
+/// What a program did in one round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Reads a second.
+    pub rate: f64,
+    /// CPU time of the program that reads the file, in microseconds a read.
+    pub cpu_us: f64,
+    /// The same of the initiator that asks for the reads, where there is one.
+    pub initiator_cpu_us: f64,
+}
+
 /// A program that reads a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
@@ -77,11 +88,11 @@ impl Reader {
         }
     }
 
-    /// Reads for a while; reads a second.
+    /// Reads for a while.
     ///
     /// # Errors
     /// It does not run, or prints something else than its results.
-    pub fn rate(self, programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<f64> {
+    pub fn read(self, programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<Reading> {
         match self {
             Self::Fio => fio(programs, load, image, seconds, dir),
             Self::Tool => tool(programs, load, image, seconds, dir),
@@ -90,7 +101,7 @@ impl Reader {
     }
 }
 
-fn fio(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<f64> {
+fn fio(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<Reading> {
     let mut command = Command::new(&programs.fio);
     // Without a map of what was read, as the others have none.
     command.args(["--name=disk", "--rw=randread", "--ioengine=io_uring", "--norandommap=1", "--thread"]);
@@ -102,10 +113,16 @@ fn fio(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path)
     command.args([format!("--ramp_time={WARM_UP}"), "--invalidate=0".to_owned()]);
     let text = output(&mut command, seconds, dir, "fio")?;
     let value = value(&text)?;
-    value["jobs"][0]["read"]["iops"].as_f64().context("fio's JSON has no rate")
+    let job = &value["jobs"][0];
+    let number = |value: &Value| value.as_f64().context("fio's JSON has no rate, or no CPU time");
+    let rate = number(&job["read"]["iops"])?;
+    // Percent of what its threads ran together, in milliseconds.
+    let percent = number(&job["usr_cpu"])? + number(&job["sys_cpu"])?;
+    let cpu_us = percent / 100.0 * number(&job["job_runtime"])? * 1e3 / number(&job["read"]["total_ios"])?;
+    Ok(Reading { rate, cpu_us, initiator_cpu_us: 0.0 })
 }
 
-fn tool(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<f64> {
+fn tool(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<Reading> {
     let results = dir.join("tool");
     let mut command = Command::new(&programs.tool);
     command.arg(image).args(["1", "1"]).arg(((seconds * 1000.0) as u64).to_string());
@@ -114,21 +131,37 @@ fn tool(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path
     command.args(["--warm-up", &((WARM_UP * 1000.0) as u64).to_string(), "-o"]).arg(&results);
     output(&mut command, seconds, dir, "block-speed-randread")?;
     let value = value(&std::fs::read_to_string(results.with_extension("json"))?)?;
-    value["cells"][0]["runs"][0]["iops"].as_f64().context("the tool's JSON has no rate")
+    let run = &value["cells"][0]["runs"][0];
+    let number = |name: &str| run[name].as_f64().with_context(|| format!("the tool's JSON has no {name}"));
+    let cpu_us = number("cpu_seconds")? * 1e6 / number("operations")?;
+    Ok(Reading { rate: number("iops")?, cpu_us, initiator_cpu_us: 0.0 })
 }
 
-fn iesp(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<f64> {
+fn iesp(programs: &Programs, load: &Load, image: &Path, seconds: f64, dir: &Path) -> Result<Reading> {
     let arguments = if load.direct { vec!["--direct".to_owned()] } else { Vec::new() };
     let launch = Launch { iesp: &programs.iesp, image, address: "127.0.0.1", arguments: &arguments, chap: None, dir };
     let served = Served::start(&launch)?;
     let mut command = Command::new(&programs.load);
-    command.arg(served.url()).args(["--json", "--pattern", "random", "--seed", "1"]);
+    command.arg(served.url()).args([
+        "--server-pid",
+        &served.id().to_string(),
+        "--json",
+        "--pattern",
+        "random",
+        "--seed",
+        "1",
+    ]);
     command.args(["--block", &load.block.to_string(), "--depth", &load.depth.to_string()]);
     command.args(["--connections", &load.threads.to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--warm-up", &WARM_UP.to_string()]);
     let value = value(&output(&mut command, seconds, dir, "iscsi-load")?)?;
     served.stop()?;
-    value["operations_per_second"].as_f64().context("iscsi-load's JSON has no rate")
+    let number = |name: &str| value[name].as_f64().with_context(|| format!("iscsi-load's JSON has no {name}"));
+    Ok(Reading {
+        rate: number("operations_per_second")?,
+        cpu_us: number("server_cpu_us")?,
+        initiator_cpu_us: number("load_cpu_us")?,
+    })
 }
 
 fn value(text: &str) -> Result<Value> {
