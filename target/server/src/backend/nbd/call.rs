@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use iesp_scsi::{IoError, Outcome};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::protocol::{Command, Request, errors};
@@ -66,8 +67,8 @@ pub struct Answer {
 /// How far a reply has come.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Disjoint ranges of the payload that have come, in order.
-    covered: Vec<(u32, u32)>,
+    /// Disjoint ranges of the payload that have come, in order: nearly always one.
+    covered: SmallVec<[(u32, u32); 1]>,
     /// The first extent.
     pub extent: Option<(u64, u32)>,
     /// The first error.
@@ -97,7 +98,7 @@ impl Progress {
     }
 
     fn is_covered(&self, len: u32) -> bool {
-        self.covered == [(0, len)]
+        self.covered[..] == [(0, len)]
     }
 }
 
