@@ -46,6 +46,11 @@ pub trait Panel {
         let _ = (led, on);
     }
 
+    /// Says at which GPIO the owner has green, yellow and red LEDs, -1 for none: before that a board whose pins are free to choose has none.
+    fn set_lights(&mut self, gpio: [i16; 3]) {
+        let _ = gpio;
+    }
+
     /// Shows a number of up to four digits: the stage of the start (TM1637).
     fn show(&mut self, stage: u16) {
         let _ = stage;

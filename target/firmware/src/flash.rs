@@ -1,5 +1,7 @@
 //! The board's own flash, where it can be written: the configuration is kept there.
 
+pub mod sectors;
+
 /// It cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlashError;
@@ -28,5 +30,29 @@ impl FlashStore for NoFlash {
 
     fn write(&mut self, _: &[u8]) -> Result<(), FlashError> {
         Err(FlashError)
+    }
+}
+
+/// The text at the start of a piece of flash that an owner wrote with a tool: it ends where nothing was written. What does not
+/// begin like a configuration is none.
+pub fn text(flash: &[u8]) -> Option<&[u8]> {
+    let end = flash.iter().position(|byte| matches!(byte, 0 | 0xff)).unwrap_or(flash.len());
+    let text = flash.get(..end)?;
+    let visible = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+    visible.starts_with(b"{").then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn what_an_owner_wrote_and_what_else_may_lie_there() {
+        assert_eq!(text(b"{}\n\xff\xff"), Some(&b"{}\n"[..]));
+        assert_eq!(text(b"\xef\xbb\xbf\r\n {\0}"), Some(&b"\xef\xbb\xbf\r\n {"[..]));
+        assert_eq!(text(b"{}"), Some(&b"{}"[..]));
+        for none in [&b""[..], b"\xff\xff", b"\0", b"\xfe\xff{", b"text"] {
+            assert_eq!(text(none), None);
+        }
     }
 }

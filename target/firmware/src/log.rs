@@ -149,6 +149,10 @@ impl<P: Panel> Panel for Log<'_, P> {
         self.panel.light(led, on);
     }
 
+    fn set_lights(&mut self, gpio: [i16; 3]) {
+        self.panel.set_lights(gpio);
+    }
+
     fn show(&mut self, stage: u16) {
         self.panel.show(stage);
     }

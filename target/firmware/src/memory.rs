@@ -125,6 +125,10 @@ impl<
 /// The memory of a board with 64 KiB of RAM in all: one connection, a window of 4, segments of 2 KiB, transfers of 8 KiB.
 pub type SmallMemory = Memory<1, 6, 1536, 2304, 8192, 4096, 4096>;
 
+/// The memory of a board with 256 KiB of RAM of which its WiFi takes a part: as [`LargeMemory`], with segments of 4 KiB and
+/// transfers of 8 KiB.
+pub type MediumMemory = Memory<3, 10, 2048, 4352, 8192, 6144, 8192>;
+
 /// The memory of a board with 256 KiB of RAM or more: two initiators and one more connection, a window of 8, segments of 8 KiB.
 pub type LargeMemory = Memory<3, 10, 8192, 8448, 16384, 16384, 16384>;
 

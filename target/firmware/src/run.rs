@@ -166,6 +166,7 @@ pub async fn run_with<
         stage(&mut panel, Stage::Configuration);
         let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
         panel.set_level(config.level());
+        panel.set_lights([config.led_green, config.led_yellow, config.led_red]);
         // What the configuration is read with may be faster than it allows.
         if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
             panel.line(format_args!("card: {} kHz", hz / 1000));

@@ -2,7 +2,10 @@
 
 use anyhow::{Result, bail};
 
+use espflash::target::Chip;
+
 use super::image::Image;
+use super::toolchain;
 
 /// Which emulator runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum Emulator {
     },
     /// rp2040js: the chip and its card, without a network.
     Rp2040,
+    /// None: only the board itself.
+    None,
 }
 
 /// A board.
@@ -31,6 +36,8 @@ pub struct Board {
     pub workspace: &'static str,
     /// The processor, as the compiler calls it.
     pub target: &'static str,
+    /// Which of the crate's features, in cargo's words.
+    pub options: &'static [&'static str],
     /// How many sessions it takes at once.
     pub sessions: u32,
     /// Whether it has the memory for log, time, discovery and SNMP.
@@ -51,6 +58,7 @@ pub const BOARDS: &[Board] = &[
         package: "iesp-board-qemu-lm3s6965",
         workspace: WORKSPACE,
         target: "thumbv7m-none-eabi",
+        options: &[],
         sessions: 1,
         services: false,
         image: Image::Elf,
@@ -62,6 +70,7 @@ pub const BOARDS: &[Board] = &[
         package: "iesp-board-qemu-imx6ul",
         workspace: WORKSPACE,
         target: "armv7a-none-eabi",
+        options: &[],
         sessions: 3,
         services: true,
         image: Image::Elf,
@@ -73,14 +82,68 @@ pub const BOARDS: &[Board] = &[
         package: "iesp-board-pico-w",
         workspace: WORKSPACE,
         target: "thumbv6m-none-eabi",
+        options: &[],
         sessions: 2,
         services: true,
         image: Image::Uf2,
         emulator: Emulator::Rp2040,
     },
+    Board {
+        name: "esp32c3",
+        about: "ESP32-C3: WiFi, SD over SPI",
+        package: "iesp-board-esp32c3",
+        workspace: WORKSPACE,
+        target: "riscv32imc-unknown-none-elf",
+        options: &[],
+        sessions: 2,
+        services: true,
+        image: Image::Esp(Chip::Esp32c3),
+        emulator: Emulator::None,
+    },
+    Board {
+        name: "esp32c6",
+        about: "ESP32-C6: WiFi, SD over SPI",
+        package: "iesp-board-esp32c3",
+        workspace: WORKSPACE,
+        target: "riscv32imac-unknown-none-elf",
+        options: &["--no-default-features", "--features", "c6"],
+        sessions: 2,
+        services: true,
+        image: Image::Esp(Chip::Esp32c6),
+        emulator: Emulator::None,
+    },
+    Board {
+        name: "esp32",
+        about: "ESP32, Wemos D1 mini32: WiFi, SD over SPI",
+        package: "iesp-board-esp32",
+        workspace: WORKSPACE,
+        target: "xtensa-esp32-none-elf",
+        options: &[],
+        sessions: 1,
+        services: true,
+        image: Image::Esp(Chip::Esp32),
+        emulator: Emulator::None,
+    },
+    Board {
+        name: "wt32-eth01",
+        about: "WT32-ETH01, an ESP32: Ethernet, SD over SPI",
+        package: "iesp-board-esp32",
+        workspace: WORKSPACE,
+        target: "xtensa-esp32-none-elf",
+        options: &["--no-default-features", "--features", "wt32-eth01"],
+        sessions: 1,
+        services: true,
+        image: Image::Esp(Chip::Esp32),
+        emulator: Emulator::None,
+    },
 ];
 
 impl Board {
+    /// Whether no compiler but the chip's maker's builds its program.
+    pub fn is_elsewhere(&self) -> bool {
+        toolchain::is_espressifs(self.target)
+    }
+
     /// The board of this name.
     ///
     /// # Errors
@@ -104,7 +167,8 @@ mod tests {
     #[test]
     fn each_board_has_its_crate() {
         for board in BOARDS {
-            let file = workspace::root().join(board.workspace).join(board.name).join("Cargo.toml");
+            let folder = board.package.trim_start_matches("iesp-board-");
+            let file = workspace::root().join(board.workspace).join(folder).join("Cargo.toml");
             let manifest = std::fs::read_to_string(file).unwrap();
             assert!(manifest.contains(&format!("name = \"{}\"", board.package)), "{}", board.name);
         }

@@ -1,7 +1,7 @@
 //! Builds a board's program, with its output in the user's cache folder.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,24 +31,32 @@ pub fn program(board: &Board, name: &str) -> Result<PathBuf> {
     workspace::executable_in(&messages, name).with_context(|| format!("cargo built no binary {name}"))
 }
 
-/// Has the compiler check the program.
+/// Has the compiler check the program, and clippy where it came with it: a warning is an error.
 ///
 /// # Errors
 /// When there is no compiler for the board, or it finds an error.
 pub fn typecheck(board: &Board) -> Result<()> {
-    let status = cargo(board, &["check", "--release", "--locked", "--quiet"])?.status()?;
-    if !status.success() {
-        bail!("the program of {} has errors", board.name);
+    let toolchain = Toolchain::find(board.target)?;
+    let (word, by) = if toolchain.has_clippy() { ("clippy", "linted") } else { ("check", "type-checked") };
+    let mut command = cargo_of(&toolchain, board, &[word, "--release", "--locked", "--quiet"])?;
+    if word == "clippy" {
+        command.args(["--", "-D", "warnings"]);
     }
-    println!("{}: type-checked for {}", board.name, board.target);
+    if !command.status()?.success() {
+        bail!("the program of {} has errors, or warnings", board.name);
+    }
+    println!("{}: {by} for {}", board.name, board.target);
     Ok(())
 }
 
-fn cargo(board: &Board, words: &[&str]) -> Result<std::process::Command> {
-    let toolchain = Toolchain::find(board.target)?;
+fn cargo(board: &Board, words: &[&str]) -> Result<Command> {
+    cargo_of(&Toolchain::find(board.target)?, board, words)
+}
+
+fn cargo_of(toolchain: &Toolchain, board: &Board, words: &[&str]) -> Result<Command> {
     let folder = workspace::root().join(board.workspace);
     let output = workspace::cache_folder("firmware")?;
-    let words = [words, &["--package", board.package]].concat();
+    let words = [words, &["--package", board.package], board.options].concat();
     let mut command = toolchain.cargo(board.target, &folder, &output, &words);
     command.stdin(Stdio::null());
     Ok(command)
@@ -64,8 +72,8 @@ pub fn output(board: &Board, elf: &Path) -> Result<PathBuf> {
     let file = folder.join(format!("{}.elf", board.name));
     let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     std::fs::write(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
-    let Some((ending, convert)) = board.image.converter() else { return Ok(file) };
+    let Some(ending) = board.image.ending() else { return Ok(file) };
     let file = file.with_extension(ending);
-    std::fs::write(&file, convert(&bytes)?).with_context(|| format!("cannot write {}", file.display()))?;
+    std::fs::write(&file, board.image.convert(&bytes)?).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }

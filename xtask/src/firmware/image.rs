@@ -1,6 +1,9 @@
-//! A program as the tools take it that write it to a board: UF2, made of the ELF file.
+//! A program as the tools take it that write it to a board, made of the ELF file: UF2, an image of an Espressif chip's flash.
 
 use anyhow::{Context, Result, ensure};
+use espflash::flasher::{FlashData, FlashSettings, FlashSize};
+use espflash::image_format::idf::IdfBootloaderFormat;
+use espflash::target::Chip;
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_LOAD;
 
@@ -11,19 +14,47 @@ pub enum Image {
     Elf,
     /// UF2 for the boot loader of the RP2040, too.
     Uf2,
+    /// What such a chip's flash holds from its start on, too.
+    Esp(Chip),
 }
 
-/// Makes a file of an ELF file.
-pub type Converter = fn(&[u8]) -> Result<Vec<u8>>;
-
 impl Image {
-    /// The ending of the file's name, and what makes it of an ELF file.
-    pub fn converter(self) -> Option<(&'static str, Converter)> {
+    /// The ending of the file's name that the board's tool takes beside the ELF file, where there is one.
+    pub fn ending(self) -> Option<&'static str> {
         match self {
             Image::Elf => None,
-            Image::Uf2 => Some(("uf2", uf2)),
+            Image::Uf2 => Some("uf2"),
+            Image::Esp(_) => Some("bin"),
         }
     }
+
+    /// Makes that file of an ELF file.
+    ///
+    /// # Errors
+    /// When it is no program for such a board.
+    pub fn convert(self, elf: &[u8]) -> Result<Vec<u8>> {
+        match self {
+            Image::Elf => Ok(elf.to_vec()),
+            Image::Uf2 => uf2(elf),
+            Image::Esp(chip) => esp(elf, chip),
+        }
+    }
+}
+
+/// Boot loader, table of partitions and program, as espflash would write them one by one; gaps are as erased flash.
+fn esp(elf: &[u8], chip: Chip) -> Result<Vec<u8>> {
+    // A boot loader takes chips from the first revision on where the image asks for none.
+    let settings = FlashSettings::new(None, Some(FlashSize::_4Mb), None);
+    let flash = FlashData::new(settings, 0, None, chip, chip.default_xtal_frequency());
+    let format = IdfBootloaderFormat::new(elf, &flash, None, None, None, None).context("no program for this chip")?;
+    let mut image = Vec::new();
+    for segment in format.flash_segments() {
+        let at = usize::try_from(segment.addr)?;
+        ensure!(image.len() <= at, "parts of the image overlap at {at:#x}");
+        image.resize(at, 0xff);
+        image.extend_from_slice(segment.data());
+    }
+    Ok(image)
 }
 
 /// What an ELF file puts into flash, as one piece from its lowest address on; gaps are as erased flash.

@@ -16,19 +16,20 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use board::{BOARDS, Board};
+use toolchain::Toolchain;
 
 /// What `cargo xtask firmware` can do.
 #[derive(Subcommand, Debug, Clone)]
 pub enum Task {
     /// Say which boards there are
     List,
-    /// Build a board's program, and what its tool takes: build/firmware/BOARD.elf, .uf2
+    /// Build a board's program, and what its tool takes: build/firmware/BOARD.elf, .uf2, .bin
     Build(One),
     /// Build a board's program, and bring it onto the board that is connected
     Flash(flash::Args),
-    /// Say how much flash and RAM the programs take, and hold it against ci/firmware.toml
+    /// Build the programs, say how much flash and RAM they take, and hold it against ci/firmware.toml
     Size(Several),
-    /// Have the compiler check the programs without linking them
+    /// Have the compiler and clippy check the programs without linking them: a warning is an error
     Typecheck(Several),
     /// Run a board in QEMU, reachable at a port of the loopback address
     Run(run::Args),
@@ -67,7 +68,9 @@ pub fn run(task: &Task) -> Result<()> {
         }
         Task::Flash(args) => flash::run(args),
         Task::Size(several) => each(&several.boards, |board| {
-            let size = size::Size::of(&build::build(board)?)?;
+            let elf = build::build(board)?;
+            build::output(board, &elf)?;
+            let size = size::Size::of(&elf, board)?;
             let budget = size::budget(board)?;
             println!("{}", size.line(board.name, &budget));
             size.check(board.name, &budget)
@@ -86,6 +89,10 @@ fn each(names: &[String], mut what: impl FnMut(&Board) -> Result<()>) -> Result<
     };
     let mut failed = Vec::new();
     for board in &boards {
+        if let (true, Err(error)) = (names.is_empty() && board.is_elsewhere(), Toolchain::find(board.target)) {
+            println!("{}: left out: {error:#}", board.name);
+            continue;
+        }
         if let Err(error) = what(board) {
             println!("{}: FAILED: {error:#}", board.name);
             failed.push(board.name);

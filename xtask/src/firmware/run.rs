@@ -102,7 +102,7 @@ fn start(board: &Board, args: &Args) -> Result<Running> {
         bail!("no qemu-system-arm here: `cargo xtask setup` installs it");
     }
     let elf = build::build(board)?;
-    let size = Size::of(&elf)?;
+    let size = Size::of(&elf, board)?;
     let dir = workspace::build_dir().join("firmware").join(board.name);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let helpers = if args.check && board.services { Some(Helpers::start(&dir)?) } else { None };

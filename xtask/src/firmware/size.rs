@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use espflash::target::Chip;
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PF_W, PT_LOAD};
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
+use super::image::Image;
 use crate::workspace;
 
 /// Bytes of a program.
@@ -34,7 +36,7 @@ pub struct Budget {
     pub flash: u64,
     /// RAM that the program may take, without its stack.
     pub ram: u64,
-    /// The stack that it may take, where it is measured.
+    /// The stack that there has to be room for, and that it may take, where it is measured.
     #[serde(default)]
     pub stack: u64,
 }
@@ -46,24 +48,40 @@ struct File {
 }
 
 impl Size {
-    /// Of an ELF file.
+    /// Of a board's ELF file.
     ///
     /// # Errors
     /// When it cannot be read, or is no ELF file.
-    pub fn of(elf: &Path) -> Result<Self> {
+    pub fn of(elf: &Path, board: &Board) -> Result<Self> {
         let bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
         let parsed = Elf::parse(&bytes).with_context(|| format!("{} is no ELF file", elf.display()))?;
-        let loaded = parsed.program_headers.iter().filter(|part| part.p_type == PT_LOAD && part.p_memsz > 0);
+        let symbol = |name| {
+            parsed
+                .syms
+                .iter()
+                .find(|symbol| parsed.strtab.get_at(symbol.st_name) == Some(name))
+                .map(|symbol| symbol.st_value)
+        };
+        let (top, bottom) = (symbol("_stack_start"), symbol("_stack_end"));
         let (mut flash, mut ram, mut ram_end) = (0, 0, 0);
-        for part in loaded {
+        for part in parsed.program_headers.iter().filter(|part| part.p_type == PT_LOAD && part.p_memsz > 0) {
             flash += part.p_filesz;
-            if part.p_flags & PF_W != 0 || part.p_vaddr != part.p_paddr {
-                ram += part.p_memsz;
-                ram_end = ram_end.max(part.p_vaddr + part.p_memsz);
+            let in_ram = match board.image {
+                // What is neither written nor in the file holds a place in one of the two views that these chips have of their RAM.
+                Image::Esp(chip) => part.p_flags & PF_W != 0 || part.p_filesz > 0 && !is_esp_flash(chip, part.p_vaddr),
+                Image::Elf | Image::Uf2 => part.p_flags & PF_W != 0 || part.p_vaddr != part.p_paddr,
+            };
+            if in_ram {
+                let end = part.p_vaddr + part.p_memsz;
+                let stack = match (bottom, top) {
+                    (Some(bottom), Some(top)) if part.p_vaddr <= bottom && top <= end => top - bottom,
+                    _ => 0,
+                };
+                ram += part.p_memsz - stack;
+                ram_end = ram_end.max(end);
             }
         }
-        let top = parsed.syms.iter().find(|symbol| parsed.strtab.get_at(symbol.st_name) == Some("_stack_start"));
-        let stack_area = top.map(|top| (ram_end, top.st_value)).filter(|(end, top)| end < top);
+        let stack_area = top.map(|top| (bottom.unwrap_or(ram_end), top)).filter(|(end, top)| end < top);
         Ok(Size { flash, ram, stack_area })
     }
 
@@ -77,6 +95,14 @@ impl Size {
                 takes <= may,
                 "{board} takes {takes} bytes of {what}, {} more than its budget in ci/firmware.toml",
                 takes - may
+            );
+        }
+        if let Some((end, top)) = self.stack_area {
+            ensure!(
+                top - end >= budget.stack,
+                "{board} leaves {} bytes for its stack, {} less than its budget in ci/firmware.toml",
+                top - end,
+                budget.stack - (top - end)
             );
         }
         Ok(())
@@ -94,6 +120,15 @@ impl Size {
             kib(budget.ram),
         )
     }
+}
+
+/// Where such a chip shows its flash to the program: constants, code.
+fn is_esp_flash(chip: Chip, address: u64) -> bool {
+    let windows = match chip {
+        Chip::Esp32 => [0x3f40_0000..0x3f80_0000, 0x400d_0000..0x4040_0000],
+        _ => [0x3c00_0000..0x3e00_0000, 0x4200_0000..0x4400_0000],
+    };
+    windows.iter().any(|window| window.contains(&address))
 }
 
 /// Bytes in KiB, with one decimal.
@@ -143,6 +178,9 @@ mod tests {
         let error = Size { flash: 93, ram: 40, stack_area: None }.check("a", &budget).unwrap_err().to_string();
         assert!(error.contains("93 bytes of flash, 3 more"), "{error}");
         assert!(Size { flash: 1, ram: 41, stack_area: None }.check("a", &budget).is_err());
+        Size { flash: 1, ram: 40, stack_area: Some((40, 50)) }.check("a", &budget).unwrap();
+        let error = Size { flash: 1, ram: 40, stack_area: Some((40, 49)) }.check("a", &budget).unwrap_err().to_string();
+        assert!(error.contains("9 bytes for its stack, 1 less"), "{error}");
     }
 
     #[test]

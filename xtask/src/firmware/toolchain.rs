@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::workspace::find_program;
 
@@ -24,6 +24,9 @@ impl Toolchain {
     /// # Errors
     /// When there is none: the message says what to install.
     pub fn find(target: &str) -> Result<Self> {
+        if is_espressifs(target) {
+            return Self::espressifs(target);
+        }
         let candidates = [(PathBuf::from("rustc"), PathBuf::from("cargo"), None), system()];
         for wants_source in [false, true] {
             for (rustc, cargo, folder) in &candidates {
@@ -47,6 +50,30 @@ impl Toolchain {
             "no compiler with a linker for {target} here: `rustup target add {target}`, or `cargo xtask setup`, which installs the \
              distribution's compiler with the sources of its library"
         )
+    }
+
+    /// Espressif's, as `espup install` puts it beside rustup's own. Its linker is GCC, which the compiler finds in `PATH`.
+    fn espressifs(target: &str) -> Result<Self> {
+        let rustc = find_program("rustup").and_then(|rustup| ask(&rustup, &["which", "--toolchain", "esp", "rustc"]));
+        let Some(rustc) = rustc.filter(|rustc| has_sources(rustc)) else {
+            bail!(
+                "NOT BUILT HERE: {target} takes Espressif's compiler: `cargo install espup --locked`, `espup install`, \
+                 `. ~/export-esp.sh`"
+            )
+        };
+        let linker = "xtensa-esp32-elf-gcc";
+        ensure!(
+            find_program(linker).is_some(),
+            "NOT BUILT HERE: no {linker} in PATH: `. ~/export-esp.sh`, which espup made"
+        );
+        let folder = rustc.parent().map(Path::to_path_buf);
+        Ok(Toolchain { cargo: rustc.with_file_name("cargo"), rustc, folder, from_source: true, linker: None })
+    }
+
+    /// The program that lints, where it came with the compiler.
+    pub fn has_clippy(&self) -> bool {
+        let cargo = self.folder.as_ref().map(|folder| folder.join("cargo-clippy"));
+        cargo.or_else(|| find_program("cargo-clippy")).is_some_and(|program| program.is_file())
     }
 
     /// Whether any processor could be built for.
@@ -77,6 +104,11 @@ impl Toolchain {
         }
         command
     }
+}
+
+/// Whether a processor is one that only Espressif's compiler knows.
+pub fn is_espressifs(target: &str) -> bool {
+    target.starts_with("xtensa-")
 }
 
 /// The distribution's compiler.
@@ -128,6 +160,13 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(error.contains("rustup target add no-such-processor"), "{error}");
+    }
+
+    #[test]
+    fn what_takes_another_compiler_is_told() {
+        if let Err(error) = Toolchain::find("xtensa-esp32-none-elf") {
+            assert!(error.to_string().starts_with("NOT BUILT HERE: "), "{error}");
+        }
     }
 
     #[test]

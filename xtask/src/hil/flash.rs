@@ -40,7 +40,7 @@ pub fn commands(flash: &Flash, serial: Option<&str>) -> Result<Vec<Vec<String>>>
 pub fn source(program: &str) -> &'static str {
     match program {
         "picotool" => "https://github.com/raspberrypi/picotool",
-        "espflash" => "`cargo install espflash`",
+        "espflash" => "`cargo install espflash --locked`",
         "teensy_loader_cli" => "Debian: teensy-loader-cli",
         "probe-rs" => "https://probe.rs",
         _ => "it is named in the board's profile",

@@ -299,7 +299,13 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
     (
         Part::Boards,
         Requirement {
-            probe: Probe::Compiler(&["thumbv7m-none-eabi", "armv7a-none-eabi", "thumbv6m-none-eabi"]),
+            probe: Probe::Compiler(&[
+                "thumbv7m-none-eabi",
+                "armv7a-none-eabi",
+                "thumbv6m-none-eabi",
+                "riscv32imc-unknown-none-elf",
+                "riscv32imac-unknown-none-elf",
+            ]),
             why: "firmware: builds the boards' programs (or `rustup target add` these)",
             apt: &["rustc-web", "cargo-web", "rust-web-src", "lld"],
             dnf: &["rust", "cargo", "rust-src", "lld"],

@@ -1,6 +1,7 @@
 //! `cfg-iESP.json` in the flash: its last sector, which `picotool load -o 0x101ff000` writes.
 
 use iesp_firmware::config::FILE_MAX;
+use iesp_firmware::flash::text;
 
 const SECTOR: usize = 0x101f_f000;
 
@@ -8,7 +9,5 @@ const SECTOR: usize = 0x101f_f000;
 pub fn in_flash() -> Option<&'static [u8]> {
     // SAFETY: flash, mapped and never written while the program runs; the linker leaves this sector alone (memory.x).
     let sector = unsafe { core::slice::from_raw_parts(SECTOR as *const u8, FILE_MAX) };
-    let end = sector.iter().position(|byte| matches!(byte, 0 | 0xff)).unwrap_or(FILE_MAX);
-    let text = &sector[..end];
-    (!text.is_empty()).then_some(text)
+    text(sector)
 }

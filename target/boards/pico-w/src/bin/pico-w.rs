@@ -21,7 +21,7 @@ use embassy_time::Duration;
 use iesp_board_pico_w::{CLM, CardPins, Console, FIRMWARE, Interrupts, Leds, NVRAM, SdBus, WifiRadio, card, in_flash};
 use iesp_firmware::flash::NoFlash;
 use iesp_firmware::last_words::LastWords;
-use iesp_firmware::memory::Memory;
+use iesp_firmware::memory::MediumMemory;
 use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
 use iesp_firmware::sd::SdCard;
 use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
@@ -29,12 +29,11 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 /// Sockets: the connections', DHCP's, DNS's, and those of the services.
 const SOCKETS: usize = 10;
-/// Two initiators and one more connection, a window of 8, segments of 4 KiB, transfers of 8 KiB. The start takes 62 KiB of stack.
-type PicoMemory = Memory<3, 10, 2048, 4352, 8192, 6144, 8192>;
 /// The longest that the chip's counter knows is 8.3 s.
 const WATCHDOG: Duration = Duration::from_secs(8);
 
-static MEMORY: ConstStaticCell<PicoMemory> = ConstStaticCell::new(PicoMemory::new());
+/// Two initiators and one more connection. The start takes 62 KiB of stack beside it.
+static MEMORY: ConstStaticCell<MediumMemory> = ConstStaticCell::new(MediumMemory::new());
 static SERVICE_MEMORY: ConstStaticCell<ServiceMemory> = ConstStaticCell::new(ServiceMemory::new());
 static JOURNAL: ConstStaticCell<[u8; 2048]> = ConstStaticCell::new([0; 2048]);
 static SOCKET_MEMORY: StaticCell<StackResources<SOCKETS>> = StaticCell::new();

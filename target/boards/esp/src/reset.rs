@@ -1,0 +1,67 @@
+//! The watchdog, why the chip was reset, and what a panic leaves for the next start.
+
+use core::mem::MaybeUninit;
+use core::panic::PanicInfo;
+
+use esp_hal::peripherals::RTC_TIMER;
+use esp_hal::rtc_cntl::{Rtc, Rwdt, RwdtStage, SocResetReason};
+use esp_hal::system;
+use esp_hal::time::Duration;
+use iesp_firmware::board::Watchdog;
+use iesp_firmware::last_words::{LastWords, WORDS_MAX};
+
+use crate::panel::line;
+
+/// How long the program may be busy with one thing.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// In RTC memory: a reset by the program leaves it as it is.
+#[unsafe(link_section = ".rtc_fast.persistent")]
+static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
+
+/// What the panic said that ended the last start. To be called once, first of all.
+pub fn last_words() -> Option<heapless::String<WORDS_MAX>> {
+    // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
+    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.take()
+}
+
+/// Why the chip started.
+pub fn reason() -> &'static str {
+    match system::reset_reason() {
+        Some(SocResetReason::ChipPowerOn) => "power on",
+        Some(SocResetReason::CoreSw | SocResetReason::Cpu0Sw) => "software",
+        Some(SocResetReason::SysBrownOut) => "brown-out: the supply is too weak",
+        Some(SocResetReason::CoreDeepSleep) => "sleep",
+        Some(SocResetReason::CoreRtcWdt | SocResetReason::Cpu0RtcWdt | SocResetReason::SysRtcWdt) => "watchdog",
+        Some(SocResetReason::CoreMwdt0 | SocResetReason::CoreMwdt1) => "watchdog",
+        Some(_) => "other",
+        None => "unknown",
+    }
+}
+
+/// The RTC's watchdog, which resets the whole chip.
+pub struct Feeding(Rwdt);
+
+impl Feeding {
+    /// Starts it.
+    pub fn start(timer: RTC_TIMER<'static>) -> Self {
+        let mut watchdog = Rtc::new(timer).rwdt;
+        watchdog.enable();
+        watchdog.set_timeout(RwdtStage::Stage0, PATIENCE);
+        Self(watchdog)
+    }
+}
+
+impl Watchdog for Feeding {
+    fn feed(&mut self) {
+        self.0.feed();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    // SAFETY: as at the start; nothing else runs any more.
+    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
+    line(format_args!("{info}"));
+    system::software_reset()
+}
