@@ -147,5 +147,7 @@ mod tests {
         assert!(flat(b"nothing").is_err());
         assert!(flat(&elf(0, &[])).is_err());
         assert!(flat(&elf(0, &[1; 8])[..88]).is_err());
+        // Without a description of the program, by which the boot loader of these chips knows it.
+        assert!(Image::Esp(Chip::Esp32c3).convert(&elf(0x4200_0020, &[1; 8])).is_err());
     }
 }

@@ -190,6 +190,13 @@ mod tests {
     }
 
     #[test]
+    fn chips_show_their_flash_elsewhere() {
+        for (chip, flash, ram) in [(Chip::Esp32c3, 0x4200_0020, 0x4038_0000), (Chip::Esp32, 0x400d_0020, 0x4008_0000)] {
+            assert!(is_esp_flash(chip, flash) && !is_esp_flash(chip, ram));
+        }
+    }
+
+    #[test]
     fn the_stack_is_what_is_no_longer_painted() {
         let mut ram = vec![0xcc; 64];
         assert_eq!(used_stack(&ram), 0);

@@ -53,11 +53,10 @@ pub struct SdBus(SpiDma<'static, Async>);
 
 impl CardBus for SdBus {
     fn set_clock(&mut self, hz: u32) -> u32 {
-        let divider = SOURCE.div_ceil(hz.max(1)).clamp(2, DIVIDER_MAX);
-        let actual = SOURCE / divider;
-        // A clock that the controller has is none that it refuses; above 64 it takes the next lower one of its dividers' products.
-        let _ = self.0.apply_config(&config(actual));
-        actual
+        let hz = hz.clamp(SOURCE / DIVIDER_MAX + 1, SOURCE / 2);
+        // A clock that the controller has is none that it refuses. Where its dividers do not make this one, it takes the next below.
+        let _ = self.0.apply_config(&config(hz));
+        SOURCE / SOURCE.div_ceil(hz)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use esp_hal::peripherals::RTC_TIMER;
 use esp_hal::rtc_cntl::{Rtc, Rwdt, RwdtStage, SocResetReason};
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// In RTC memory: a reset by the program leaves it as it is.
 #[unsafe(link_section = ".rtc_fast.persistent")]
 static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
+
+/// A panic is being told.
+static PANICS: AtomicBool = AtomicBool::new(false);
 
 /// What the panic said that ended the last start. To be called once, first of all.
 pub fn last_words() -> Option<heapless::String<WORDS_MAX>> {
@@ -46,8 +50,8 @@ impl Feeding {
     /// Starts it.
     pub fn start(timer: RTC_TIMER<'static>) -> Self {
         let mut watchdog = Rtc::new(timer).rwdt;
-        watchdog.enable();
         watchdog.set_timeout(RwdtStage::Stage0, PATIENCE);
+        watchdog.enable();
         Self(watchdog)
     }
 }
@@ -62,6 +66,11 @@ impl Watchdog for Feeding {
 fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: as at the start; nothing else runs any more.
     unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
+    // The console may be what panics.
+    if PANICS.load(Ordering::Relaxed) {
+        system::software_reset()
+    }
+    PANICS.store(true, Ordering::Relaxed);
     line(format_args!("{info}"));
     system::software_reset()
 }

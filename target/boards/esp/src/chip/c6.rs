@@ -1,5 +1,7 @@
 //! ESP32-C6: one RISC-V core at 160 MHz, 512 KB of RAM of which code takes a part, WiFi.
 
+use iesp_firmware::memory::Memory;
+
 use crate::pins::{CardPins, Pins};
 
 /// As SNMP tells it.
@@ -11,8 +13,8 @@ pub const PINS: Pins = Pins { outputs: 0xfc_8fff, inputs: 0xfc_8fff };
 /// Clock and data are SPI2's own pins, which it reaches without a detour.
 pub const CARD: CardPins = CardPins { miso: 2, mosi: 7, sck: 6, select: 10 };
 
-/// Two initiators and one more connection, a window of 8, segments of 8 KiB.
-pub type BoardMemory = iesp_firmware::memory::LargeMemory;
+/// Two initiators and one more connection, a window of 8, segments of 8 KiB, transfers of 16 KiB.
+pub type BoardMemory = Memory<3, 10, 2048, 8448, 16384, 8192, 8192>;
 
 /// Heap for the radio and for SNMP's answers: beside the RAM that only the boot loader used.
 pub const HEAP: usize = 16 << 10;
