@@ -1,8 +1,8 @@
 //! A program as the tools take it that write it to a board, made of the ELF file: UF2, an image of an Espressif chip's flash.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use espflash::flasher::{FlashData, FlashSettings, FlashSize};
-use espflash::image_format::idf::IdfBootloaderFormat;
+use espflash::image_format::idf::{IdfBootloaderFormat, check_idf_bootloader};
 use espflash::target::Chip;
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_LOAD;
@@ -43,6 +43,7 @@ impl Image {
 
 /// Boot loader, table of partitions and program, as espflash would write them one by one; gaps are as erased flash.
 fn esp(elf: &[u8], chip: Chip) -> Result<Vec<u8>> {
+    check_idf_bootloader(&elf.to_vec()).map_err(|error| anyhow!("no program for this chip: {error}"))?;
     // A boot loader takes chips from the first revision on where the image asks for none.
     let settings = FlashSettings::new(None, Some(FlashSize::_4Mb), None);
     let flash = FlashData::new(settings, 0, None, chip, chip.default_xtal_frequency());

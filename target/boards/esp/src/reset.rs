@@ -25,8 +25,9 @@ static PANICS: AtomicBool = AtomicBool::new(false);
 
 /// What the panic said that ended the last start. To be called once, first of all.
 pub fn last_words() -> Option<heapless::String<WORDS_MAX>> {
+    let words = &raw mut LAST_WORDS;
     // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
-    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.take()
+    unsafe { (*words).assume_init_mut() }.take()
 }
 
 /// Why the chip started.
@@ -64,8 +65,9 @@ impl Watchdog for Feeding {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    let words = &raw mut LAST_WORDS;
     // SAFETY: as at the start; nothing else runs any more.
-    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
+    unsafe { (*words).assume_init_mut() }.write(format_args!("{info}"));
     // The console may be what panics.
     if PANICS.load(Ordering::Relaxed) {
         system::software_reset()
