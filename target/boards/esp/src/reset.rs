@@ -1,6 +1,5 @@
 //! The watchdog, why the chip was reset, and what a panic leaves for the next start.
 
-use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,16 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// In RTC memory: a reset by the program leaves it as it is.
 #[unsafe(link_section = ".rtc_fast.persistent")]
-static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
+static LAST_WORDS: LastWords = LastWords::new();
 
 /// A panic is being told.
 static PANICS: AtomicBool = AtomicBool::new(false);
 
-/// What the panic said that ended the last start. To be called once, first of all.
+/// What the panic said that ended the last start. To be asked once.
 pub fn last_words() -> Option<heapless::String<WORDS_MAX>> {
-    let words = &raw mut LAST_WORDS;
-    // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
-    unsafe { (*words).assume_init_mut() }.take()
+    LAST_WORDS.take()
 }
 
 /// Why the chip started.
@@ -65,9 +62,7 @@ impl Watchdog for Feeding {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let words = &raw mut LAST_WORDS;
-    // SAFETY: as at the start; nothing else runs any more.
-    unsafe { (*words).assume_init_mut() }.write(format_args!("{info}"));
+    LAST_WORDS.write(format_args!("{info}"));
     // The console may be what panics.
     if PANICS.load(Ordering::Relaxed) {
         system::software_reset()

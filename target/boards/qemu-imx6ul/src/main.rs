@@ -7,7 +7,6 @@ mod ethernet;
 mod machine;
 
 use core::fmt::Write as _;
-use core::mem::MaybeUninit;
 use core::pin::pin;
 
 use bare::{Console, EmulatedCard, Machine as _, WeakRandom, busy_percent};
@@ -41,7 +40,7 @@ static JOURNAL: ConstStaticCell<[u8; 2048]> = ConstStaticCell::new([0; 2048]);
 static HEAP: LlffHeap = LlffHeap::empty();
 /// A reset leaves it as it is.
 #[unsafe(link_section = ".uninit.last_words")]
-static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
+static LAST_WORDS: LastWords = LastWords::new();
 static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
 
 struct Mcimx6ul;
@@ -71,8 +70,7 @@ extern "C" fn start_in_rust() -> ! {
     unsafe {
         embedded_alloc::init!(HEAP, HEAP_BYTES);
     }
-    // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
-    let words = unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.take();
+    let words = LAST_WORDS.take();
     // SAFETY: a uSDHC, which QEMU neither clocks nor wires; nothing else drives it.
     let host = unsafe { Usdhc::new(USDHC as *const _, USDHC_HZ) };
     let (ethernet, mac) = ethernet::begin();
@@ -100,8 +98,7 @@ extern "C" fn start_in_rust() -> ! {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: as at the start; nothing else runs any more.
-    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
+    LAST_WORDS.write(format_args!("{info}"));
     let _ = writeln!(Serial, "{info}");
     machine::reset()
 }

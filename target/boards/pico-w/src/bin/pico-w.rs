@@ -4,7 +4,6 @@
 #![no_main]
 
 use core::fmt::Write as _;
-use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use cyw43::{PowerManagementMode, SpiBus};
@@ -41,7 +40,7 @@ static RADIO_MEMORY: StaticCell<cyw43::State> = StaticCell::new();
 
 /// A reset leaves it as it is.
 #[unsafe(link_section = ".uninit.last_words")]
-static mut LAST_WORDS: MaybeUninit<LastWords> = MaybeUninit::uninit();
+static LAST_WORDS: LastWords = LastWords::new();
 
 struct PicoW;
 
@@ -79,8 +78,7 @@ async fn network(mut runner: embassy_net::Runner<'static, cyw43::NetDriver<'stat
 
 #[embassy_executor::main]
 async fn main(spawner: Spawner) {
-    // SAFETY: any bits are a value of `LastWords`; nothing else uses it but the panic handler, which ends all else.
-    let words = unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.take();
+    let words = LAST_WORDS.take();
     let p = embassy_rp::init(Default::default());
     let mut watchdog = Watchdog::new(p.WATCHDOG);
     let reset_reason = match watchdog.reset_reason() {
@@ -138,8 +136,7 @@ async fn main(spawner: Spawner) {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // SAFETY: as at the start; nothing else runs any more.
-    unsafe { (*(&raw mut LAST_WORDS)).assume_init_mut() }.write(format_args!("{info}"));
+    LAST_WORDS.write(format_args!("{info}"));
     // SAFETY: nothing else runs any more.
     let p = unsafe { embassy_rp::Peripherals::steal() };
     let _ = writeln!(Console::new(p.UART0, p.PIN_0), "{info}");
