@@ -48,7 +48,7 @@ impl WeakRandom {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -59,7 +59,7 @@ impl WeakRandom {
 impl Random for WeakRandom {
     fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let next = self.next().to_le_bytes();
+            let next = self.draw().to_le_bytes();
             chunk.iter_mut().zip(next).for_each(|(to, from)| *to = from);
         }
     }

@@ -75,7 +75,7 @@ extern "C" fn start_in_rust() -> ! {
     let host = unsafe { Usdhc::new(USDHC as *const _, USDHC_HZ) };
     let (ethernet, mac) = ethernet::begin();
     let mut random = WeakRandom::new(Imx6ul.now_us());
-    let seed = random.next();
+    let seed = random.draw();
     let (stack, mut runner) =
         embassy_net::new(ethernet, Config::default(), SOCKET_MEMORY.init(StackResources::new()), seed);
     let parts = Parts::<Mcimx6ul, _> {

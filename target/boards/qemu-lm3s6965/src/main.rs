@@ -47,7 +47,7 @@ fn main() -> ! {
     let ethernet = ETHERNET.take();
     let mac = ethernet.begin();
     let mut random = WeakRandom::new(MACHINE.now_us());
-    let seed = random.next();
+    let seed = random.draw();
     let (stack, mut runner) =
         embassy_net::new(ethernet, Config::default(), SOCKET_MEMORY.init(StackResources::new()), seed);
     let parts = Parts::<Lm3s6965, _> {
