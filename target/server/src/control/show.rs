@@ -72,7 +72,7 @@ fn status(answer: &Value) -> String {
     let totals = &answer["totals"];
     let _ = writeln!(
         shown,
-        "  counted   {} logins, {} logouts, {} sessions lost, {} units, {} digest errors, {} format errors",
+        "  counted   logins {}, logouts {}, sessions lost {}, units {}, digest errors {}, format errors {}",
         number(totals, "logins"),
         number(totals, "logouts"),
         number(totals, "failures"),

@@ -1,6 +1,8 @@
 //! Syslog (RFC 5424) over UDP (RFC 5426), TCP with octet counting (RFC 6587) or a Unix socket. A thread sends, so that a
 //! server that is slow or away keeps nobody waiting; what does not fit its queue is lost, and how much is said.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::Write;
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 #[cfg(unix)]
@@ -67,6 +69,17 @@ impl Address {
     }
 }
 
+/// As it is written in the configuration.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(host) => write!(f, "udp://{host}"),
+            Self::Tcp(host) => write!(f, "tcp://{host}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
 /// A server's queue.
 #[derive(Debug)]
 pub struct Syslog {
@@ -85,7 +98,13 @@ impl Syslog {
         let (queue, messages) = sync_channel(QUEUE);
         let (ended, done) = sync_channel(1);
         let lost = Arc::new(AtomicU64::new(0));
-        let mut sender = Sender { address: address.clone(), link: None, failed: None, lost: Arc::clone(&lost) };
+        let mut sender = Sender {
+            address: address.clone(),
+            waiting: VecDeque::new(),
+            link: None,
+            failed: None,
+            lost: Arc::clone(&lost),
+        };
         let run = move || {
             sender.run(&messages);
             // Nobody waits where the program goes on.
@@ -144,6 +163,8 @@ enum Link {
 
 struct Sender {
     address: Address,
+    /// What came while the server was away: the newest of it.
+    waiting: VecDeque<String>,
     link: Option<Link>,
     failed: Option<Instant>,
     lost: Arc<AtomicU64>,
@@ -151,12 +172,12 @@ struct Sender {
 
 impl Sender {
     fn run(&mut self, messages: &Receiver<String>) {
-        while let Ok(message) = messages.recv() {
+        while let Some(message) = self.waiting.pop_front().or_else(|| messages.recv().ok()) {
             while let Err(error) = self.send(&message) {
                 self.link = None;
                 if self.failed.replace(Instant::now()).is_none() {
                     // Not by the log, which would come here.
-                    eprintln!("iesp: syslog ({:?}) cannot be reached: {error}; it is tried again", self.address);
+                    eprintln!("iesp: syslog ({}) cannot be reached: {error}; it is tried again", self.address);
                 }
                 if !self.pause(messages) {
                     return;
@@ -167,16 +188,21 @@ impl Sender {
     }
 
     /// Waits before the next try; false where the log ends.
-    fn pause(&self, messages: &Receiver<String>) -> bool {
+    fn pause(&mut self, messages: &Receiver<String>) -> bool {
         thread::sleep(PAUSE);
-        // A full queue says that the log goes on; an empty one may be the end.
-        match messages.try_recv() {
-            Ok(_) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                true
+        // The queue is emptied, as its end is seen behind the last message alone.
+        loop {
+            match messages.try_recv() {
+                Ok(message) => {
+                    if self.waiting.len() == QUEUE {
+                        self.waiting.pop_front();
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.waiting.push_back(message);
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
             }
-            Err(TryRecvError::Empty) => true,
-            Err(TryRecvError::Disconnected) => false,
         }
     }
 
@@ -255,6 +281,7 @@ mod tests {
             ("tcp://log.home:601", Address::Tcp("log.home:601".into())),
             ("unix:///dev/log", Address::Unix("/dev/log".into())),
         ] {
+            assert_eq!(Address::parse(&expected.to_string()), Ok(expected.clone()));
             assert_eq!(Address::parse(text), Ok(expected), "{text}");
         }
         for text in ["", "10.0.0.1", "udp://", "udp://:514", "tcp://host:port", "unix://dev/log", "http://x"] {
