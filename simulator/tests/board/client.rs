@@ -4,7 +4,7 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer};
 use embedded_io_async::Write;
-use iesp_iscsi::pdu::{RESERVED_TAG, ScsiCommand, Stage};
+use iesp_iscsi::pdu::{RESERVED_TAG, ScsiCommand, Stage, TaskAttribute};
 use iesp_simulator::host;
 
 use crate::initiator::{Answer, INITIATOR, Initiator};
@@ -39,6 +39,8 @@ pub struct Client<'a> {
     incoming: Vec<(u32, Vec<u8>)>,
     outgoing: Vec<(u32, Vec<u8>)>,
     pub segment: usize,
+    /// How much of a WRITE's data is sent unasked: what comes with the command alone where this is 0.
+    pub first_burst: usize,
     /// The logical unit that commands are for.
     pub lun: u8,
 }
@@ -56,7 +58,10 @@ impl<'a> Client<'a> {
             Timer::after_millis(50).await;
         }
         let initiator = Initiator::default();
-        let mut client = Self { initiator, socket, incoming: Vec::new(), outgoing: Vec::new(), segment: 2048, lun: 0 };
+        // What a small board takes; a large one would take more.
+        let first_burst = if pairs.contains("InitialR2T=No") { 16384 } else { 0 };
+        let (incoming, outgoing) = (Vec::new(), Vec::new());
+        let mut client = Self { initiator, socket, incoming, outgoing, segment: 2048, first_burst, lun: 0 };
         let pairs = format!("InitiatorName={INITIATOR} TargetName=test SessionType=Normal {pairs}");
         let request = client.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
         client.send(&request).await?;
@@ -88,18 +93,33 @@ impl<'a> Client<'a> {
 
     /// Begins a command: its task tag.
     pub async fn begin(&mut self, cdb: &[u8], data: Option<&[u8]>, data_in: u32) -> Result<u32, Broken> {
+        self.begin_as(TaskAttribute::Simple, cdb, data, data_in).await
+    }
+
+    /// Begins a command that stands in line as its attribute says.
+    pub async fn begin_as(
+        &mut self,
+        attribute: TaskAttribute,
+        cdb: &[u8],
+        data: Option<&[u8]>,
+        data_in: u32,
+    ) -> Result<u32, Broken> {
         let mut command: ScsiCommand = match data {
             Some(data) => self.initiator.write(cdb, data.len() as u32),
             None if data_in > 0 => self.initiator.read(cdb, data_in),
             None => self.initiator.bare(cdb),
         };
         command.lun = u64::from(self.lun) << 48;
+        command.attribute = attribute;
         let data = data.unwrap_or_default();
         let immediate = &data[..data.len().min(self.segment)];
-        let unit = self.initiator.unit(&command.emit(), immediate);
+        let unasked = &data[immediate.len()..data.len().min(self.first_burst.max(immediate.len()))];
+        command.is_final = unasked.is_empty();
+        let mut units = self.initiator.unit(&command.emit(), immediate);
+        units.extend(self.initiator.unsolicited(command.itt, immediate.len() as u32, unasked, self.segment));
         self.outgoing.push((command.itt, data.to_vec()));
         self.incoming.push((command.itt, Vec::new()));
-        self.send(&unit).await?;
+        self.send(&units).await?;
         Ok(command.itt)
     }
 

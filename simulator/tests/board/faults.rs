@@ -31,7 +31,7 @@ fn fail(seed: u64, faults: &mut BTreeMap<String, u32>, errors: &mut BTreeMap<(u8
         let mut left = ROUNDS;
         while left > 0 {
             let session: Result<(), Broken> = async {
-                let mut client = Client::connect(stack, (&mut received, &mut sending), "").await?;
+                let mut client = Client::connect(stack, (&mut received, &mut sending), load.pairs()).await?;
                 while left > 0 {
                     left -= 1;
                     let exact = rig.slot.with_card(|card| card.faults().log().is_empty());
@@ -46,7 +46,7 @@ fn fail(seed: u64, faults: &mut BTreeMap<String, u32>, errors: &mut BTreeMap<(u8
         rig.slot.with_card(|card| card.faults().stop());
         embassy_time::Timer::after_secs(3).await;
         let (mut received, mut sending) = ([0; 16384], [0; 16384]);
-        let mut client = Client::connect(stack, (&mut received, &mut sending), "").await.expect("a session");
+        let mut client = Client::connect(stack, (&mut received, &mut sending), load.pairs()).await.expect("a session");
         // A loss that nobody was told of yet is told now; then all is well.
         let _ = load.flush(&mut client).await;
         load.verify(&mut client).await.expect("a connection that holds");

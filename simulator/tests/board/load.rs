@@ -109,6 +109,11 @@ impl Load {
         Self { state: RefCell::new(state), seed }
     }
 
+    /// What the load's sessions ask for: half of them send all data of a WRITE unasked.
+    pub fn pairs(&self) -> &'static str {
+        if self.seed / 2 % 2 == 0 { "" } else { "InitialR2T=No" }
+    }
+
     pub fn below(&self, bound: u32) -> u32 {
         self.state.borrow_mut().below(bound)
     }

@@ -15,5 +15,6 @@ mod rig;
 mod services;
 mod snmp;
 mod speed;
+mod unasked;
 mod unwritten;
 mod volumes;

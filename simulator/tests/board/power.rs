@@ -33,7 +33,7 @@ fn cut(seed: u64) -> (u64, u64) {
             rig.slot.cut_power_in(cut_at - now_us());
             let work = host::run(rig.port(), seed, async |stack| {
                 let (mut received, mut sending) = ([0; 16384], [0; 16384]);
-                let mut client = Client::connect(stack, (&mut received, &mut sending), "").await?;
+                let mut client = Client::connect(stack, (&mut received, &mut sending), load.pairs()).await?;
                 loop {
                     load.round(&mut client, true).await?;
                 }
@@ -48,7 +48,8 @@ fn cut(seed: u64) -> (u64, u64) {
         rig.start(&mut tasks);
         let work = host::run(rig.port(), seed ^ round << 32, async |stack| {
             let (mut received, mut sending) = ([0; 16384], [0; 16384]);
-            let mut client = Client::connect(stack, (&mut received, &mut sending), "").await.expect("a session");
+            let mut client =
+                Client::connect(stack, (&mut received, &mut sending), load.pairs()).await.expect("a session");
             load.verify(&mut client).await.expect("a connection that holds");
         });
         let done = tasks.finish(Pace::Virtual, now_us() + MINUTE_US, work);

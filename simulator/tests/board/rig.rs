@@ -64,11 +64,16 @@ impl Rig {
 
     /// Starts the board, lets an initiator work, and switches the board off.
     pub fn session<T>(&self, work: impl AsyncFnOnce(&mut Client<'_>) -> T) -> T {
+        self.session_of("", work)
+    }
+
+    /// The same, with more pairs at the login.
+    pub fn session_of<T>(&self, pairs: &str, work: impl AsyncFnOnce(&mut Client<'_>) -> T) -> T {
         let mut tasks = Tasks::new();
         self.start(&mut tasks);
         let work = host::run(self.port(), 1, async |stack| {
             let (mut received, mut sending) = (vec![0; 16384], vec![0; 16384]);
-            let mut client = Client::connect(stack, (&mut received, &mut sending), "").await.expect("a session");
+            let mut client = Client::connect(stack, (&mut received, &mut sending), pairs).await.expect("a session");
             work(&mut client).await
         });
         let done = tasks.finish(Pace::Virtual, now_us() + SESSION_US, work);

@@ -250,9 +250,11 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         Limits {
             max_recv_data_segment_length: segment,
             max_burst_length: segment.saturating_mul(8),
-            first_burst_length: segment,
+            // All of a WRITE of usual length comes in one piece: half of it behind the beginnings of others would tear what
+            // the card is to write in one go.
+            first_burst_length: segment.saturating_mul(8),
             max_outstanding_r2t: 1,
-            initial_r2t: true,
+            initial_r2t: false,
             immediate_data: true,
             ..Limits::default()
         }

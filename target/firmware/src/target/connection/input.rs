@@ -28,7 +28,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     async fn take_unit_of(&mut self, inbox: &[u8]) -> Result<Option<usize>, End> {
         let pending = inbox.get(self.start..self.end).unwrap_or_default();
-        let now = self.target.now_ms();
+        let (now, waits) = (self.target.now_ms(), self.out);
         let mut out = Outbox::new(self.outbox, self.out);
         let mut door = Door { target: self.target, local: self.local };
         let received = self.protocol.next(now, pending, &mut out, &mut door);
@@ -43,7 +43,10 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         };
         match event {
             Event::Command(command) => self.command(&command).await?,
-            Event::Data { task, offset, data, complete } => self.data(task, offset, data, complete).await?,
+            Event::Data { task, offset, data, complete } => {
+                self.ask_early(waits).await?;
+                self.data(task, offset, data, complete).await?;
+            }
             Event::Handled => {}
             Event::Place { .. } => return Err(End::Closed("a unit that is not whole")),
             Event::DataFault { task, fault } => self.fail(task, fault).await?,
@@ -99,8 +102,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             }
             let len = what.blocks.min(wanted / BLOCK as u32) * BLOCK as u32;
             slot.state = State::Streaming(Stream { what, len, taken: 0, failed: None, carry: None });
+            let waits = self.out;
+            let asked = self.collect(id, wanted).await?;
+            self.ask_early(waits).await?;
             self.stream_in(id, immediate).await?;
-            return match self.collect(id, wanted).await? {
+            return match asked {
                 Collect::Complete => self.end_stream(id).await,
                 Collect::Pending => Ok(()),
             };
@@ -123,6 +129,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
     }
 
+    /// What asks for more data (`waits` bytes waited before it) leaves before the card is busy: they come while it works.
+    async fn ask_early(&mut self, waits: usize) -> Result<(), End> {
+        if self.out > waits { self.send().await } else { Ok(()) }
+    }
+
     async fn collect(&mut self, id: TaskId, wanted: u32) -> Result<Collect, End> {
         self.make_room(ANSWER).await?;
         Ok(self.put(|protocol, out| protocol.collect(id, wanted, out)))
@@ -130,9 +141,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// Keeps a task whose turn has not come, with the data that came with it.
     async fn keep(&mut self, id: TaskId, state: State, immediate: &[u8]) -> Result<(), End> {
-        if !immediate.is_empty() && self.work_of != Some(id) {
-            if self.work_of.is_some() || immediate.len() > self.work.len() {
-                // SAM-5 5.3.5: there is no room for another command now.
+        // More of its data come, and nobody has asked for them.
+        let comes = !self.protocol.is_collected(id, 0);
+        if comes || !immediate.is_empty() && self.work_of != Some(id) {
+            if comes || self.work_of.is_some() || immediate.len() > self.work.len() {
+                // SAM-5 5.3.5: there is no room for another command now. What else comes for it is discarded.
                 self.abandon(id);
                 return self.end(id, &Completion::TASK_SET_FULL, 0).await;
             }
