@@ -7,6 +7,7 @@ mod commands;
 mod crc;
 mod faults;
 mod medium;
+mod plant;
 mod registers;
 mod store;
 mod transfer;
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 
 pub use faults::{Fault, Faults};
 pub use medium::{BLOCK, Medium, Memory, SparseFile};
+pub use plant::Plant;
 pub use registers::{Model, Timing};
 
 use store::Store;
@@ -162,6 +164,11 @@ impl Card {
     /// The source of faults.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
+    }
+
+    /// Plants a fault that no driver can see, or takes it away.
+    pub fn plant(&mut self, plant: Option<Plant>) {
+        self.store.plant = plant;
     }
 
     /// A block as it would be found now; `None` when it cannot be read.

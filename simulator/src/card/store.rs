@@ -1,9 +1,10 @@
 //! What the card holds: what is programmed, and what it took and may still lose.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::faults::Faults;
 use super::medium::{BLOCK, Medium};
+use super::plant::{CORRUPT_ONE_OF, FORGOTTEN_US, Plant};
 
 /// Blocks of an open CMD25 that the card keeps in its buffer at most; older ones are programmed.
 const BUFFER_BLOCKS: usize = 256;
@@ -21,6 +22,11 @@ pub struct Store {
     commit_at: Option<u64>,
     /// Torn by a power cut: reading fails until they are written.
     unreadable: BTreeSet<u32>,
+    now: u64,
+    /// What is wrong with it by design.
+    pub(super) plant: Option<Plant>,
+    /// What was there before it was programmed, and when that was: of a card that forgets.
+    before: VecDeque<(u64, u32, [u8; BLOCK])>,
 }
 
 impl Store {
@@ -33,12 +39,24 @@ impl Store {
             erasing: None,
             commit_at: None,
             unreadable: BTreeSet::new(),
+            now: 0,
+            plant: None,
+            before: VecDeque::new(),
         }
     }
 
     /// `None` for a block that cannot be read.
     pub fn read(&mut self, address: u32) -> Option<[u8; BLOCK]> {
         if self.unreadable.contains(&address) { None } else { Some(self.medium.read(address, self.erased)) }
+    }
+
+    /// The same, as it is sent.
+    pub fn send(&mut self, address: u32, faults: &mut Faults) -> Option<[u8; BLOCK]> {
+        let mut block = self.read(address)?;
+        if self.plant == Some(Plant::Corrupt) && faults.below(CORRUPT_ONE_OF) == 0 {
+            block[faults.below(BLOCK as u32) as usize] ^= 1;
+        }
+        Some(block)
     }
 
     /// CMD25 begins, with what ACMD23 said.
@@ -68,6 +86,7 @@ impl Store {
     }
 
     pub fn pass(&mut self, now: u64) {
+        self.now = now;
         if self.commit_at.is_some_and(|at| at <= now) {
             self.commit_at = None;
             self.keep(usize::MAX);
@@ -83,6 +102,11 @@ impl Store {
 
     /// Power is gone: of what was not programmed some is there, one block may be torn, the rest is as before.
     pub fn cut(&mut self, faults: &mut Faults) {
+        while let Some((at, address, data)) = self.before.pop_back() {
+            if at + FORGOTTEN_US > self.now {
+                self.medium.write(address, &data, self.erased);
+            }
+        }
         let kept = faults.below(self.pending.len() as u32 + 1) as usize;
         let torn = self.pending.get(kept).map(|(address, _)| *address);
         self.keep(kept);
@@ -112,6 +136,9 @@ impl Store {
 
     fn program(&mut self, address: u32, data: &[u8; BLOCK]) {
         self.unreadable.remove(&address);
+        if self.plant == Some(Plant::Forget) {
+            self.before.push_back((self.now, address, self.medium.read(address, self.erased)));
+        }
         self.medium.write(address, data, self.erased);
     }
 

@@ -50,7 +50,9 @@ impl Card {
             self.violate("CMD18 past the last block", 18);
             return self.end_read_with(OUT_OF_RANGE, next, multiple);
         }
-        let Some(block) = self.store.read(next) else { return self.end_read_with(ECC_FAILED, next, multiple) };
+        let Some(block) = self.store.send(next, &mut self.faults) else {
+            return self.end_read_with(ECC_FAILED, next, multiple);
+        };
         if self.fault(Fault::ReadError) {
             return self.end_read_with(ECC_FAILED, next, multiple);
         }

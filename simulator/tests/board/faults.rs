@@ -10,7 +10,7 @@ use iesp_simulator::time::{Pace, Tasks, now_us};
 
 use crate::client::{Broken, Client};
 use crate::load::Load;
-use crate::model::each_seed;
+use crate::model::{each_seed, planted};
 use crate::rig::{DISK, Rig};
 
 const ROUNDS: usize = 12;
@@ -23,6 +23,7 @@ fn fail(seed: u64, faults: &mut BTreeMap<String, u32>, errors: &mut BTreeMap<(u8
     let size = if seed.is_multiple_of(2) { Size::Small } else { Size::Large };
     let files = [FileSpec::disk("test.dat", DISK)];
     let rig = Rig::new(size, seed, Faults::new(seed, rate), Timing::quick(), &files, Table::Mbr);
+    rig.slot.with_card(|card| card.plant(planted()));
     let load = Load::new(seed);
     let mut tasks = Tasks::new();
     rig.start(&mut tasks);

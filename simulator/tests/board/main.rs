@@ -10,6 +10,7 @@ mod cards;
 mod client;
 mod faults;
 mod load;
+mod plants;
 mod power;
 mod rig;
 mod services;

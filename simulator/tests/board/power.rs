@@ -8,7 +8,7 @@ use iesp_simulator::time::{Pace, Tasks, now_us};
 
 use crate::client::Client;
 use crate::load::Load;
-use crate::model::each_seed;
+use crate::model::{each_seed, planted};
 use crate::rig::{DISK, Rig};
 
 /// Cuts of each seed.
@@ -22,6 +22,7 @@ fn cut(seed: u64) -> (u64, u64) {
     let size = if seed.is_multiple_of(2) { Size::Small } else { Size::Large };
     let table = [Table::Mbr, Table::Gpt, Table::None][seed as usize % 3];
     let rig = Rig::new(size, seed, Faults::none(seed), Timing::quick(), &[FileSpec::disk("test.dat", DISK)], table);
+    rig.slot.with_card(|card| card.plant(planted()));
     let load = Load::new(seed);
     let mut cuts = 0;
     for round in 0..CUTS {

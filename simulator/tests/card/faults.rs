@@ -8,7 +8,7 @@ use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;
 
 use crate::load::Load;
-use crate::model::each_seed;
+use crate::model::{each_seed, planted};
 use crate::rig::{LONGEST_US, board, quick_slot};
 
 const SEEDS: u64 = 1_000;
@@ -23,6 +23,7 @@ fn every_fault_is_survived_or_told_in_1000_seeds() {
         // From a fault in some hundred requests to several in each.
         let rate = [200, 1_000, 3_000, 8_000][seed as usize % 4];
         let slot = quick_slot(Model::of(64), Faults::new(seed, rate));
+        slot.with_card(|card| card.plant(planted()));
         let mut board = board(&slot);
         let mut load = Load::new(seed);
         slot.expect_end_in(LONGEST_US);

@@ -6,6 +6,7 @@ mod model;
 mod basics;
 mod faults;
 mod load;
+mod plants;
 mod power;
 mod rig;
 mod speed;

@@ -4,7 +4,7 @@ use iesp_simulator::card::{Faults, Model};
 use iesp_simulator::run;
 
 use crate::load::Load;
-use crate::model::each_seed;
+use crate::model::{each_seed, planted};
 use crate::rig::{LONGEST_US, assert_kept_the_rules, board, quick_slot};
 
 const SEEDS: u64 = 550;
@@ -17,6 +17,7 @@ fn nothing_that_was_flushed_is_lost_in_1000_power_cuts() {
     let mut unflushed_losses = 0;
     let whole = each_seed(SEEDS, ("card", "power::nothing_that_was_flushed_is_lost_in_1000_power_cuts"), |seed| {
         let slot = quick_slot(Model::of(32), Faults::none(seed));
+        slot.with_card(|card| card.plant(planted()));
         let mut load = Load::new(seed);
         for _ in 0..2 {
             slot.expect_end_in(LONGEST_US);

@@ -249,7 +249,7 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             "the same with all tests, CHAP and digests",
             vec![CargoCommand::new("xtask conformance --simulator").file("--json", &reports.join(SIMULATOR_ALL_JSON))],
             Count::Conformance(SIMULATOR_ALL_JSON),
-            40,
+            75,
         )
     });
     steps.push(Step {
