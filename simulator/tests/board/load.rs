@@ -111,7 +111,7 @@ impl Load {
 
     /// What the load's sessions ask for: half of them send all data of a WRITE unasked.
     pub fn pairs(&self) -> &'static str {
-        if self.seed / 2 % 2 == 0 { "" } else { "InitialR2T=No" }
+        if (self.seed / 2).is_multiple_of(2) { "" } else { "InitialR2T=No" }
     }
 
     pub fn below(&self, bound: u32) -> u32 {
