@@ -17,3 +17,16 @@ mod program;
 mod reset;
 
 pub use program::run;
+
+/// A binary: its description for the boot loader, and its start.
+#[macro_export]
+macro_rules! binary {
+    () => {
+        esp_bootloader_esp_idf::esp_app_desc!();
+
+        #[esp_rtos::main]
+        async fn main(spawner: embassy_executor::Spawner) -> ! {
+            $crate::run(spawner).await
+        }
+    };
+}

@@ -1,5 +1,7 @@
 //! The first Ethernet controller.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
+
 use bare::Register;
 use imx::{Checksums, Ethernet, QemuPhy, announce_received, hear_groups};
 use imxrt_enet::{Duplex, Enet, ReceiveBuffers, TransmitBuffers};

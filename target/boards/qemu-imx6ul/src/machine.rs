@@ -1,5 +1,7 @@
 //! Start, clock, sleep and console of the i.MX 6UltraLite, as QEMU has it.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
+
 use core::arch::{asm, global_asm};
 use core::fmt;
 

@@ -1,5 +1,7 @@
 //! The Ethernet controller, polled: frames go through its FIFO word by word.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
+
 use core::task::Context;
 
 use bare::Register;
@@ -64,7 +66,7 @@ impl Driver for &'static mut Ethernet {
     type TxToken<'a> = Transmit<'a>;
 
     fn receive(&mut self, _: &mut Context<'_>) -> Option<(Receive<'_>, Transmit<'_>)> {
-        (FRAMES.read() != 0).then(|| (Receive(&mut self.receive), Transmit(&mut self.transmit)))
+        (FRAMES.read() != 0).then_some((Receive(&mut self.receive), Transmit(&mut self.transmit)))
     }
 
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<Transmit<'_>> {

@@ -1,5 +1,7 @@
 //! Clock, sleep and console of the LM3S6965, as QEMU has it.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
+
 use core::cell::Cell;
 use core::fmt;
 

@@ -1,5 +1,7 @@
 //! SSI0 (PL022) and the card's chip select, PD0.
 
+#![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
+
 use core::convert::Infallible;
 
 use bare::Register;

@@ -3,11 +3,4 @@
 #![no_std]
 #![no_main]
 
-use embassy_executor::Spawner;
-
-esp_bootloader_esp_idf::esp_app_desc!();
-
-#[esp_rtos::main]
-async fn main(spawner: Spawner) -> ! {
-    esp::run(spawner).await
-}
+esp::binary!();
