@@ -114,7 +114,7 @@ pub const BOARDS: &[Board] = &[
     },
     Board {
         name: "esp32",
-        about: "ESP32, Wemos D1 mini32: WiFi, SD over SPI",
+        about: "ESP32, Wemos D1 mini32: WiFi, SD over SPI; takes Espressif's compiler",
         package: "iesp-board-esp32",
         workspace: WORKSPACE,
         target: "xtensa-esp32-none-elf",
@@ -126,7 +126,7 @@ pub const BOARDS: &[Board] = &[
     },
     Board {
         name: "wt32-eth01",
-        about: "WT32-ETH01, an ESP32: Ethernet, SD over SPI",
+        about: "WT32-ETH01, an ESP32: Ethernet, SD over SPI; takes Espressif's compiler",
         package: "iesp-board-esp32",
         workspace: WORKSPACE,
         target: "xtensa-esp32-none-elf",

@@ -22,6 +22,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// Access points of one look around: more would take the heap that frames need.
 const HEARD_MAX: usize = 32;
 
+/// Frames that wait each way, of up to 1.6 KB of heap: all that the connections' windows let be under way, and some for others.
+const FRAMES: u16 = 16;
+
 /// What the network takes of the chip.
 macro_rules! device {
     ($p:ident) => {
@@ -32,7 +35,8 @@ pub(crate) use device;
 
 /// Starts it; answers with its MAC address, too.
 pub fn start(device: WIFI<'static>) -> (Driver, BoardRadio, [u8; 6]) {
-    let controller = WifiController::new(device, ControllerConfig::default())
+    let config = ControllerConfig::default().with_dynamic_rx_buf_num(FRAMES).with_dynamic_tx_buf_num(FRAMES);
+    let controller = WifiController::new(device, config)
         .and_then(|mut controller| {
             // Answers at once, for more of the battery that a target does not have.
             controller.set_power_saving(PowerSaveMode::None)?;
