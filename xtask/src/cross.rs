@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::compiler::{self, DEBIAN_CARGO, DEBIAN_RUSTC};
 use crate::workspace;
 
 /// Another system, and what building for it takes.
@@ -51,27 +52,16 @@ pub enum Source {
     Debian,
 }
 
-/// What of Debian's has to be there, in this version of the compiler and no other: sources and compiler belong together.
-const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_STD: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
-
 /// Where the standard library for a target comes from; `None` where there is none.
 pub fn source(target: Target) -> Option<Source> {
-    if has_std(target.triple()) {
+    if compiler::has_library(&compiler::own(), target.triple(), "std") {
         return Some(Source::Toolchain);
     }
-    let debian = [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_STD].iter().all(|file| Path::new(file).exists());
-    debian.then_some(Source::Debian)
+    has_debians().then_some(Source::Debian)
 }
 
-fn has_std(triple: &str) -> bool {
-    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output = command.args(["--print", "target-libdir", "--target", triple]).current_dir(workspace::root()).output();
-    let Ok(output) = output else { return false };
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    let Ok(entries) = folder.read_dir() else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+fn has_debians() -> bool {
+    Path::new(DEBIAN_CARGO).exists() && compiler::has_sources(Path::new(DEBIAN_RUSTC))
 }
 
 /// A cargo that builds for a target into a folder of the user's cache, with its words (`build`, `check`) still to come.
@@ -92,7 +82,7 @@ impl Cargo {
         let triple = target.triple();
         let source = match source(target) {
             Some(Source::Toolchain) if !from_source => Source::Toolchain,
-            _ if [DEBIAN_CARGO, DEBIAN_STD].iter().all(|file| Path::new(file).exists()) => Source::Debian,
+            _ if has_debians() => Source::Debian,
             _ => bail!(
                 "no standard library for {triple}: `rustup target add {triple}`, or `cargo xtask setup{}` (on Debian: apt-get \
                  install rustc-web cargo-web rust-web-src)",
@@ -139,11 +129,8 @@ impl Cargo {
             Source::Toolchain => workspace::cargo(),
             Source::Debian => {
                 let mut command = Command::new(DEBIAN_CARGO);
-                // rustup's own variables would bring its compiler back.
-                let rustups = ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER"];
-                for name in rustups {
-                    command.env_remove(name);
-                }
+                compiler::forget_own(&mut command);
+                command.env_remove("RUSTUP_TOOLCHAIN");
                 command.current_dir(workspace::root()).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
                 command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 command
@@ -212,19 +199,5 @@ impl Cargo {
             bail!("cargo built no {}", program.display());
         }
         Ok(program)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_own_target_is_there_and_no_other_is_made_up() {
-        let version = Command::new("rustc").arg("-vV").current_dir(workspace::root()).output().unwrap();
-        let version = String::from_utf8_lossy(&version.stdout).into_owned();
-        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-        assert!(has_std(host), "{host}");
-        assert!(!has_std("no-such-target"));
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod ci;
 #[cfg(unix)]
 mod clients;
+mod compiler;
 #[cfg(unix)]
 mod conformance;
 mod cross;
