@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const USAGE: &str = "iesp-simulator --card <FILE> [OPTIONS]\n       iesp-simulator card make <FILE> [OPTIONS]";
+
 /// Runs iESP's firmware on a simulated board, whose SD card is an image file.
 #[derive(Parser)]
-#[command(name = "iesp-simulator", version, args_conflicts_with_subcommands = true)]
+#[command(name = "iesp-simulator", version, args_conflicts_with_subcommands = true, override_usage = USAGE)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

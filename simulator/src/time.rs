@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 use embassy_time_driver::Driver;
 
+/// With [`Pace::Real`] time may be ahead of the wall's clock by so many microseconds: the blocks of a card come less than 100
+/// apart, and a thread would have to spin between them.
+const AHEAD_US: u64 = 1_000;
+
 /// How fast time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -165,6 +169,10 @@ impl<'a> Tasks<'a> {
                 return true;
             }
             if now_us() >= until_us {
+                let wall_us = from_us + started.elapsed().as_micros() as u64;
+                if pace == Pace::Real && wall_us < until_us {
+                    thread::sleep(Duration::from_micros(until_us - wall_us));
+                }
                 return false;
             }
             match (pace, next_timer()) {
@@ -174,15 +182,15 @@ impl<'a> Tasks<'a> {
                 (Pace::Real, next) => {
                     let wall_us = from_us + started.elapsed().as_micros() as u64;
                     let at = next.unwrap_or(u64::MAX).min(until_us);
-                    if at > wall_us {
-                        let left = Duration::from_micros(at - wall_us);
-                        // What is due in a moment is not slept for: a thread wakes too late for that.
-                        if left > Duration::from_micros(80) {
-                            thread::park_timeout(left.min(Duration::from_secs(1)) - Duration::from_micros(60));
-                        }
+                    let ahead_us = at.saturating_sub(wall_us);
+                    if ahead_us <= AHEAD_US {
+                        advance_to(at.max(wall_us).min(until_us));
+                    } else {
+                        // Whoever comes from outside wakes this thread.
+                        thread::park_timeout(Duration::from_micros(ahead_us).min(Duration::from_secs(1)));
+                        let wall_us = from_us + started.elapsed().as_micros() as u64;
+                        advance_to(wall_us.min(until_us));
                     }
-                    let wall_us = from_us + started.elapsed().as_micros() as u64;
-                    advance_to(wall_us.min(until_us));
                 }
             }
         }
@@ -254,4 +262,31 @@ pub async fn alongside<T>(background: impl Future, main: impl Future<Output = T>
         Poll::Pending
     })
     .await
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn cpu() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    /// Real time is kept, and the thread sleeps meanwhile, though the next moment is never far.
+    #[test]
+    fn short_pauses_take_their_time_and_no_cpu() {
+        let mut tasks = Tasks::new();
+        let (start, before) = (Instant::now(), cpu());
+        let work = async {
+            while now_us() < 300_000 {
+                sleep_until_us(now_us() + 50).await;
+            }
+        };
+        assert_eq!(tasks.finish(Pace::Real, u64::MAX, work), Some(()));
+        assert!(!tasks.run(Pace::Real, now_us() + 50_000, || false));
+        let (took, worked) = (start.elapsed(), cpu() - before);
+        assert!(took >= Duration::from_millis(345), "{took:?}");
+        assert!(worked < took / 2, "{worked:?} of {took:?}");
+    }
 }
