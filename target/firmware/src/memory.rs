@@ -40,7 +40,7 @@ impl<const TASKS: usize, const TEXT: usize, const UNIT: usize, const WORK: usize
         Self {
             received: [0; TCP],
             sending: [0; TCP],
-            protocol: None,
+            protocol: Protocol::Empty,
             inbox: [0; UNIT],
             outbox: [0; UNIT],
             reply: [0; REPLY],
@@ -130,7 +130,7 @@ pub type SmallMemory = Memory<1, 6, 1536, 2304, 8192, 4096, 4096>;
 pub type MediumMemory = Memory<3, 10, 2048, 4352, 8192, 6144, 8192>;
 
 /// The memory of a board with 256 KiB of RAM or more: two initiators and one more connection, a window of 8, segments of 8 KiB.
-pub type LargeMemory = Memory<3, 10, 8192, 8448, 16384, 16384, 16384>;
+pub type LargeMemory = Memory<3, 10, 4096, 8448, 16384, 16384, 16384>;
 
 const _: () = {
     assert!(size_of::<SmallMemory>() < 40 << 10, "half of a small board's RAM is for everything else");

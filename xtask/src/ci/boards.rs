@@ -21,7 +21,7 @@ pub fn steps(reports: &Path) -> Vec<Step> {
         step(
             "board-types",
             "the programs of the boards have no errors, and clippy has nothing to say",
-            vec![CargoCommand::new("xtask firmware typecheck qemu-lm3s6965 qemu-imx6ul pico-w esp32c3")],
+            vec![CargoCommand::new("xtask firmware typecheck qemu-lm3s6965 qemu-imx6ul pico-w esp32c3 teensy41")],
         ),
         checked("board-small", "a board with 64 KB of RAM, in QEMU", SMALL, "--quick"),
         checked("board-large", "the Teensy's Ethernet and SD blocks, in QEMU", LARGE, "--quick"),

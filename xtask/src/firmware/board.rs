@@ -136,6 +136,18 @@ pub const BOARDS: &[Board] = &[
         image: Image::Esp(Chip::Esp32),
         emulator: Emulator::None,
     },
+    Board {
+        name: "teensy41",
+        about: "Teensy 4.1: i.MX RT1062 (Cortex-M7), Ethernet, SD slot",
+        package: "iesp-board-teensy41",
+        workspace: WORKSPACE,
+        target: "thumbv7em-none-eabihf",
+        options: &[],
+        sessions: 3,
+        services: true,
+        image: Image::Hex,
+        emulator: Emulator::None,
+    },
 ];
 
 impl Board {

@@ -1,4 +1,4 @@
-//! A program as the tools take it that write it to a board, made of the ELF file: UF2, an image of an Espressif chip's flash.
+//! A program as the tools take it that write it to a board, made of the ELF file: UF2, Intel HEX, an image of an Espressif chip's flash.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use espflash::flasher::{FlashData, FlashSettings, FlashSize};
@@ -14,6 +14,8 @@ pub enum Image {
     Elf,
     /// UF2 for the boot loader of the RP2040, too.
     Uf2,
+    /// Intel HEX for the Teensy's loader, too.
+    Hex,
     /// What such a chip's flash holds from its start on, too.
     Esp(Chip),
 }
@@ -24,6 +26,7 @@ impl Image {
         match self {
             Image::Elf => None,
             Image::Uf2 => Some("uf2"),
+            Image::Hex => Some("hex"),
             Image::Esp(_) => Some("bin"),
         }
     }
@@ -36,6 +39,7 @@ impl Image {
         match self {
             Image::Elf => Ok(elf.to_vec()),
             Image::Uf2 => uf2(elf),
+            Image::Hex => hex(elf),
             Image::Esp(chip) => esp(elf, chip),
         }
     }
@@ -108,6 +112,25 @@ fn uf2(elf: &[u8]) -> Result<Vec<u8>> {
     Ok(file)
 }
 
+/// Records of 32 bytes, and one before each 64 KiB that says where they are.
+fn hex(elf: &[u8]) -> Result<Vec<u8>> {
+    const DATA: usize = 32;
+    const REACH: u32 = 1 << 16;
+    let (start, bytes) = flat(elf)?;
+    ensure!(start.is_multiple_of(DATA as u32), "the program begins within a record: {start:#x}");
+    let mut records = Vec::new();
+    let mut upper = None;
+    for (address, value) in (start..).step_by(DATA).zip(bytes.chunks(DATA)) {
+        let above = (address / REACH) as u16;
+        if upper.replace(above) != Some(above) {
+            records.push(ihex::Record::ExtendedLinearAddress(above));
+        }
+        records.push(ihex::Record::Data { offset: (address % REACH) as u16, value: value.to_vec() });
+    }
+    records.push(ihex::Record::EndOfFile);
+    Ok(ihex::create_object_file_representation(&records)?.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +164,22 @@ mod tests {
         assert_eq!(file[512 + 32..512 + 32 + 45], [vec![7; 44], vec![0]].concat());
         assert_eq!(word(1020), 0x0ab1_6f30);
         assert!(uf2(&elf(0x1000_0001, &[7])).is_err());
+    }
+
+    #[test]
+    fn hex_has_its_addresses() {
+        let file = String::from_utf8(hex(&elf(0x6000_ffe0, &[7; 40])).unwrap()).unwrap();
+        let lines: Vec<&str> = file.lines().collect();
+        let data = |count: usize| "07".repeat(count);
+        let expected = [
+            ":020000046000 9A".replace(' ', ""),
+            format!(":20FFE000{}21", data(32)),
+            ":020000046001 99".replace(' ', ""),
+            format!(":08000000{}C0", data(8)),
+            ":00000001FF".to_owned(),
+        ];
+        assert_eq!(lines, expected);
+        assert!(hex(&elf(0x6000_0004, &[7])).is_err());
     }
 
     #[test]

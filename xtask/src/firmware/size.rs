@@ -69,7 +69,7 @@ impl Size {
             let in_ram = match board.image {
                 // What is neither written nor in the file holds a place in one of the two views that these chips have of their RAM.
                 Image::Esp(chip) => part.p_flags & PF_W != 0 || part.p_filesz > 0 && !is_esp_flash(chip, part.p_vaddr),
-                Image::Elf | Image::Uf2 => part.p_flags & PF_W != 0 || part.p_vaddr != part.p_paddr,
+                Image::Elf | Image::Uf2 | Image::Hex => part.p_flags & PF_W != 0 || part.p_vaddr != part.p_paddr,
             };
             if in_ram {
                 let end = part.p_vaddr + part.p_memsz;

@@ -305,6 +305,7 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
                 "thumbv6m-none-eabi",
                 "riscv32imc-unknown-none-elf",
                 "riscv32imac-unknown-none-elf",
+                "thumbv7em-none-eabihf",
             ]),
             why: "firmware: builds the boards' programs (or `rustup target add` these)",
             apt: &["rustc-web", "cargo-web", "rust-web-src", "lld"],

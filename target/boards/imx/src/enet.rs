@@ -2,7 +2,7 @@
 
 use core::task::Context;
 
-use embassy_net_driver::{Capabilities, Checksum, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use imxrt_enet::Enet;
 use imxrt_enet::smoltcp::phy::{Device, RxToken as _, TxToken as _};
 use imxrt_enet::smoltcp::time::Instant;
@@ -10,15 +10,6 @@ use imxrt_ral as ral;
 
 /// Most bytes of a frame, without its checksum.
 const FRAME: usize = 1514;
-
-/// Who computes the checksums of IP, TCP and UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksums {
-    /// The controller, both ways.
-    Controller,
-    /// The network stack: QEMU's controller does not.
-    Stack,
-}
 
 /// The other end of the MII bus.
 pub trait Phy {
@@ -41,7 +32,6 @@ pub struct Ethernet<P> {
     enet: Enet,
     phy: P,
     address: [u8; 6],
-    checksums: Checksums,
     frame: [u8; FRAME],
 }
 
@@ -53,18 +43,24 @@ impl<P> core::fmt::Debug for Ethernet<P> {
 
 impl<P: Phy> Ethernet<P> {
     /// Takes a controller that is set up, and enables it.
-    pub fn new(mut enet: Enet, phy: P, address: [u8; 6], checksums: Checksums) -> Self {
+    pub fn new(mut enet: Enet, phy: P, address: [u8; 6]) -> Self {
         enet.enable_mac(true);
-        Ethernet { enet, phy, address, checksums, frame: [0; FRAME] }
+        Ethernet { enet, phy, address, frame: [0; FRAME] }
     }
 }
 
-/// Has the controller announce each frame that came (EIR, RXF): of enhanced descriptors it does so for those that ask for it,
-/// and the driver's do not.
+/// Completes what `imxrt-enet` has set up, before the controller is enabled:
+///
+/// - Each frame that comes is announced (EIR, RXF): of enhanced descriptors the controller does so for those that ask for it, and the
+///   driver's do not.
+/// - Frames to any group are let in (GAUR, GALR: a bit for each hash of an address): mDNS has one, and the network stack knows
+///   which are for it.
+/// - Checksums are the network stack's (TACC): the controller adds none but to frames whose descriptors ask for it, the driver's do
+///   not, and QEMU's controller cannot.
 ///
 /// # Safety
 /// The registers are an ENET's that `imxrt-enet` has set up with `descriptors` receive buffers and not enabled yet.
-pub unsafe fn announce_received(registers: *const ral::enet::RegisterBlock, descriptors: usize) {
+pub unsafe fn complete(registers: *const ral::enet::RegisterBlock, descriptors: usize) {
     /// Bytes of a descriptor, where its second word of flags is, and the flag INT there (i.MX RT1060 Reference Manual, 41.4.2).
     const LENGTH: usize = 32;
     const FLAGS: usize = 8;
@@ -76,18 +72,11 @@ pub unsafe fn announce_received(registers: *const ral::enet::RegisterBlock, desc
         // SAFETY: a descriptor of the ring; neither the driver nor the controller, which is off, uses it now.
         unsafe { word.write_volatile(word.read_volatile() | INTERRUPT) };
     }
-}
-
-/// Lets frames to any group in (GAUR, GALR: a bit for each hash of an address): mDNS has one, and the network stack knows which
-/// are for it.
-///
-/// # Safety
-/// The registers are an ENET's.
-pub unsafe fn hear_groups(registers: *const ral::enet::RegisterBlock) {
     // SAFETY: by this function's contract.
     unsafe {
         ral::write_reg!(ral::enet, registers, GAUR, u32::MAX);
         ral::write_reg!(ral::enet, registers, GALR, u32::MAX);
+        ral::write_reg!(ral::enet, registers, TACC, 0);
     }
 }
 
@@ -118,12 +107,6 @@ impl<P: Phy> Driver for &'static mut Ethernet<P> {
         let mut capabilities = Capabilities::default();
         capabilities.max_transmission_unit = FRAME;
         capabilities.max_burst_size = self.enet.capabilities().max_burst_size;
-        if self.checksums == Checksums::Controller {
-            capabilities.checksum.ipv4 = Checksum::None;
-            capabilities.checksum.udp = Checksum::None;
-            capabilities.checksum.tcp = Checksum::None;
-            capabilities.checksum.icmpv4 = Checksum::None;
-        }
         capabilities
     }
 

@@ -6,5 +6,5 @@
 mod enet;
 mod usdhc;
 
-pub use enet::{Checksums, Ethernet, Phy, QemuPhy, announce_received, hear_groups};
+pub use enet::{Ethernet, Phy, QemuPhy, complete};
 pub use usdhc::Usdhc;

@@ -3,7 +3,7 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
 
 use bare::Register;
-use imx::{Checksums, Ethernet, QemuPhy, announce_received, hear_groups};
+use imx::{Ethernet, QemuPhy};
 use imxrt_enet::{Duplex, Enet, ReceiveBuffers, TransmitBuffers};
 use imxrt_ral as ral;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -40,13 +40,10 @@ pub fn begin() -> (&'static mut Ethernet<QemuPhy>, [u8; 6]) {
     let instance = unsafe { ral::enet::Instance::<1>::new(registers) };
     let mut enet = Enet::new(instance, TRANSMIT.take().take(), RECEIVE.take().take(), IPG_HZ, &address);
     // SAFETY: the driver has set it up with these buffers, and it is enabled below.
-    unsafe {
-        announce_received(registers, RECEIVE_BUFFERS);
-        hear_groups(registers);
-    }
+    unsafe { imx::complete(registers, RECEIVE_BUFFERS) };
     enet.set_duplex(Duplex::Full);
     enet.enable_rmii_mode(true);
-    let ethernet = ETHERNET.init(Ethernet::new(enet, QemuPhy, address, Checksums::Stack));
+    let ethernet = ETHERNET.init(Ethernet::new(enet, QemuPhy, address));
     EVENT_MASK.write(FRAMES);
     (ethernet, address)
 }

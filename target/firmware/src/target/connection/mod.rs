@@ -41,8 +41,27 @@ const CARRIES: usize = 2;
 /// Nothing in them.
 pub const NO_CARRIES: Carries = [[0; BLOCK]; CARRIES];
 
-/// Room for the protocol of a connection; made anew for each.
-pub type Protocol<const TASKS: usize, const TEXT: usize> = Option<Connection<TASKS, TEXT>>;
+/// Room for the protocol of a connection, which is made anew for each. As it is at the start it is zeros, which a board's flash need not
+/// hold: an `Option` takes a pattern that no connection has, and with it all of the memory lies in flash, too.
+#[derive(Debug)]
+#[repr(u8)]
+#[allow(clippy::large_enum_variant, reason = "it is the room")]
+pub enum Protocol<const TASKS: usize, const TEXT: usize> {
+    /// None was there yet.
+    Empty,
+    /// That of the connection that is there, or was there last.
+    Of(Connection<TASKS, TEXT>),
+}
+
+impl<const TASKS: usize, const TEXT: usize> Protocol<TASKS, TEXT> {
+    fn insert(&mut self, connection: Connection<TASKS, TEXT>) -> &mut Connection<TASKS, TEXT> {
+        *self = Self::Of(connection);
+        match self {
+            Self::Of(connection) => connection,
+            Self::Empty => unreachable!("it was put there"),
+        }
+    }
+}
 
 /// The memory of a connection.
 #[derive(Debug)]
