@@ -153,6 +153,17 @@ fn servers_may_have_names_and_ports() {
 }
 
 #[test]
+fn keys_that_do_nothing_on_a_board_are_told() {
+    let rig = rig(r#"{"led-red": 5, "SD-CS": 12, "led-green": -1, "ip-address": "10.0.0.5/24"}"#);
+    let console = rig.alone(2_000_000);
+    let told: Vec<&str> = console.lines().filter(|line| line.contains("has no effect")).collect();
+    assert_eq!(told.len(), 2, "{console}");
+    for (line, key) in told.iter().zip(["led-red", "SD-CS"]) {
+        assert!(line.ends_with(&format!(r#"cfg-iESP.json: "{key}" has no effect on this board"#)), "{line}");
+    }
+}
+
+#[test]
 fn a_panic_is_told_by_the_next_start() {
     let rig = rig(r#"{"syslog-host": "10.0.0.1"}"#);
     let panic = std::panic::catch_unwind(|| {

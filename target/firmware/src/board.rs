@@ -14,6 +14,11 @@ pub trait Board {
     type Panel: Panel;
     /// Its random source.
     type Random: Random;
+    /// Whether its lights are at the pins that the configuration says ([`Panel::set_lights`]). Where they are not, such keys do nothing,
+    /// and that is told.
+    const PLACES_LIGHTS: bool = false;
+    /// The same of the card's bus.
+    const PLACES_CARD: bool = false;
 }
 
 /// A source that no peer can foretell: CHAP rests on it.
@@ -46,7 +51,7 @@ pub trait Panel {
         let _ = (led, on);
     }
 
-    /// Says at which GPIO the owner has green, yellow and red LEDs, -1 for none: before that a board whose pins are free to choose has none.
+    /// Says at which GPIO the owner has green, yellow and red LEDs; -1 for the board's own, where it has some.
     fn set_lights(&mut self, gpio: [i16; 3]) {
         let _ = gpio;
     }

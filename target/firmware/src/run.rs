@@ -167,6 +167,7 @@ pub async fn run_with<
         let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
         panel.set_level(config.level());
         panel.set_lights([config.led_green, config.led_yellow, config.led_red]);
+        tell_keys_without_effect::<B>(&config, &mut panel);
         // What the configuration is read with may be faster than it allows.
         if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
             panel.line(format_args!("card: {} kHz", hz / 1000));
@@ -361,6 +362,23 @@ fn parse(text: &[u8], source: &str, panel: &mut impl Panel) -> Option<Config> {
             panel.tell(Level::Error, format_args!("{source}: {error}"));
             None
         }
+    }
+}
+
+/// Whoever sets a pin waits for something to happen there.
+#[inline(never)]
+fn tell_keys_without_effect<B: Board>(config: &Config, panel: &mut impl Panel) {
+    let keys = [
+        ("led-green", config.led_green, B::PLACES_LIGHTS),
+        ("led-yellow", config.led_yellow, B::PLACES_LIGHTS),
+        ("led-red", config.led_red, B::PLACES_LIGHTS),
+        ("SD-MISO", config.sd_miso, B::PLACES_CARD),
+        ("SD-MOSI", config.sd_mosi, B::PLACES_CARD),
+        ("SD-SCLK", config.sd_sclk, B::PLACES_CARD),
+        ("SD-CS", config.sd_cs, B::PLACES_CARD),
+    ];
+    for (key, ..) in keys.iter().filter(|(_, gpio, has_effect)| *gpio != -1 && !has_effect) {
+        panel.tell(Level::Warning, format_args!("{FILE}: \"{key}\" has no effect on this board"));
     }
 }
 

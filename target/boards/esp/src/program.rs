@@ -30,6 +30,8 @@ impl Board for Esp {
     type Clock = TimeClock;
     type Panel = Lights;
     type Random = fn(&mut [u8]);
+    const PLACES_LIGHTS: bool = true;
+    const PLACES_CARD: bool = true;
 }
 
 /// The hardware's bits. The network's start has its source of noise run.

@@ -3,8 +3,8 @@
 use core::fmt::{self, Write as _};
 
 use embassy_rp::Peri;
-use embassy_rp::gpio::{Level, Output};
-use embassy_rp::peripherals::{PIN_0, PIN_17, PIN_18, UART0};
+use embassy_rp::gpio::{AnyPin, Output};
+use embassy_rp::peripherals::{PIN_0, UART0};
 use embassy_rp::uart::{Blocking, Config, UartTx};
 use iesp_firmware::board::{Led, Panel};
 
@@ -37,27 +37,61 @@ impl Panel for Console {
     }
 }
 
-/// The console, and LEDs at GPIO 17 (green) and 18 (yellow).
+/// GPIOs of the board's own LEDs: green and yellow.
+const OWN: [Option<u8>; 3] = [Some(17), Some(18), None];
+/// GPIOs that may have one: neither the card, nor the console, nor the radio has them.
+const FREE: u32 = 0x1c7f_e2fe;
+
+/// The console, and LEDs at GPIO 17 (green) and 18 (yellow), or where the owner has them.
 pub struct Leds {
     console: Console,
-    green: Output<'static>,
-    yellow: Output<'static>,
+    pins: [Option<Output<'static>>; 3],
+    on: [bool; 3],
 }
 
 impl Leds {
-    /// Both off.
-    pub fn new(console: Console, green: Peri<'static, PIN_17>, yellow: Peri<'static, PIN_18>) -> Self {
-        Self { console, green: Output::new(green, Level::Low), yellow: Output::new(yellow, Level::Low) }
+    /// The board's own, off.
+    pub fn new(console: Console) -> Self {
+        let mut leds = Self { console, pins: [None, None, None], on: [false; 3] };
+        leds.set_lights([-1; 3]);
+        leds
     }
+}
+
+/// The GPIO's number, where it may have an LED.
+fn free(number: i16, taken: u32) -> Option<u8> {
+    u8::try_from(number).ok().filter(|number| *number < 32 && (FREE & !taken) >> number & 1 == 1)
 }
 
 impl Panel for Leds {
     fn light(&mut self, led: Led, on: bool) {
-        match led {
-            Led::Green => self.green.set_level(on.into()),
-            Led::Yellow => self.yellow.set_level(on.into()),
-            // The board has none: the console says what is wrong.
-            Led::Red => {}
+        let number = match led {
+            Led::Green => 0,
+            Led::Yellow => 1,
+            Led::Red => 2,
+        };
+        self.on[number] = on;
+        if let Some(pin) = &mut self.pins[number] {
+            pin.set_level(on.into());
+        }
+    }
+
+    fn set_lights(&mut self, gpio: [i16; 3]) {
+        // Pins that are driven now are free after this.
+        self.pins = [None, None, None];
+        let mut taken = 0;
+        for (number, gpio) in gpio.into_iter().enumerate() {
+            let wanted = if gpio == -1 { OWN[number].map(i16::from) } else { Some(gpio) };
+            let Some(wanted) = wanted else { continue };
+            match free(wanted, taken) {
+                Some(gpio) => {
+                    taken |= 1 << gpio;
+                    // SAFETY: nothing else of the board has it, and no other light.
+                    let pin = unsafe { AnyPin::steal(gpio) };
+                    self.pins[number] = Some(Output::new(pin, self.on[number].into()));
+                }
+                None => self.console.line(format_args!("GPIO {wanted} cannot be a light here")),
+            }
         }
     }
 

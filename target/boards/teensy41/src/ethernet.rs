@@ -13,14 +13,19 @@ use crate::machine::{MACHINE, Serial};
 use crate::phy::Dp83825;
 use crate::pins::{give, iomuxc};
 
-// SAFETY (all of these): registers of ENET (i.MX RT1060 Reference Manual, chapter 41), GPIO2 (12) and OCOTP (23). The driver uses the
-// event register for the MII bus alone, and masks all interrupts once, at its start; of GPIO2 only single bits are written.
-const EVENTS: Register = unsafe { Register::at(0x402d_8004) };
-const EVENT_MASK: Register = unsafe { Register::at(0x402d_8008) };
-const PIN_DIRECTION: Register = unsafe { Register::at(0x401b_c004) };
-const PIN_SET: Register = unsafe { Register::at(0x401b_c084) };
-const PIN_CLEAR: Register = unsafe { Register::at(0x401b_c088) };
-const ADDRESS: [Register; 2] = unsafe { [Register::at(0x401f_4620), Register::at(0x401f_4630)] };
+/// A register of those below.
+const fn register(address: usize) -> Register {
+    // SAFETY: registers of ENET (i.MX RT1060 Reference Manual, chapter 41), GPIO2 (12) and OCOTP (23). The driver uses the event
+    // register for the MII bus alone, and masks all interrupts once, at its start; of GPIO2 only single bits are written.
+    unsafe { Register::at(address) }
+}
+
+const EVENTS: Register = register(0x402d_8004);
+const EVENT_MASK: Register = register(0x402d_8008);
+const PIN_DIRECTION: Register = register(0x401b_c004);
+const PIN_SET: Register = register(0x401b_c084);
+const PIN_CLEAR: Register = register(0x401b_c088);
+const ADDRESS: [Register; 2] = [register(0x401f_4620), register(0x401f_4630)];
 
 /// A frame has come, or has left.
 const FRAMES: u32 = 1 << 25 | 1 << 27;

@@ -6,23 +6,26 @@ use core::fmt;
 use bare::{Machine, Register, send_text};
 use imxrt_ral as ral;
 
-// SAFETY (all of these): registers of the i.MX RT1062 (Reference Manual, chapters 21, 49 and 52) and of its processor, which this
-// file alone drives from its `begin` on.
-const GPT_CONTROL: Register = unsafe { Register::at(0x401e_c000) };
-const GPT_PRESCALER: Register = unsafe { Register::at(0x401e_c004) };
-const GPT_STATUS: Register = unsafe { Register::at(0x401e_c008) };
-const GPT_INTERRUPT: Register = unsafe { Register::at(0x401e_c00c) };
-const GPT_ALARM: Register = unsafe { Register::at(0x401e_c010) };
-const GPT_COUNT: Register = unsafe { Register::at(0x401e_c024) };
-const RESET_STATUS: Register = unsafe { Register::at(0x400f_8008) };
-const UART_STATUS: Register = unsafe { Register::at(0x4019_8014) };
-const UART_DATA: Register = unsafe { Register::at(0x4019_801c) };
-const NVIC_ENABLE: [Register; 4] = unsafe {
-    [Register::at(0xe000_e100), Register::at(0xe000_e104), Register::at(0xe000_e108), Register::at(0xe000_e10c)]
-};
-const NVIC_UNPEND: [Register; 4] = unsafe {
-    [Register::at(0xe000_e280), Register::at(0xe000_e284), Register::at(0xe000_e288), Register::at(0xe000_e28c)]
-};
+/// A register of those below.
+const fn register(address: usize) -> Register {
+    // SAFETY: registers of the i.MX RT1062 (Reference Manual, chapters 21, 49 and 52) and of its processor, which this file
+    // alone drives from its `begin` on.
+    unsafe { Register::at(address) }
+}
+
+const GPT_CONTROL: Register = register(0x401e_c000);
+const GPT_PRESCALER: Register = register(0x401e_c004);
+const GPT_STATUS: Register = register(0x401e_c008);
+const GPT_INTERRUPT: Register = register(0x401e_c00c);
+const GPT_ALARM: Register = register(0x401e_c010);
+const GPT_COUNT: Register = register(0x401e_c024);
+const RESET_STATUS: Register = register(0x400f_8008);
+const UART_STATUS: Register = register(0x4019_8014);
+const UART_DATA: Register = register(0x4019_801c);
+const NVIC_ENABLE: [Register; 4] =
+    [register(0xe000_e100), register(0xe000_e104), register(0xe000_e108), register(0xe000_e10c)];
+const NVIC_UNPEND: [Register; 4] =
+    [register(0xe000_e280), register(0xe000_e284), register(0xe000_e288), register(0xe000_e28c)];
 
 /// Interrupt numbers.
 const GPT1: u32 = 100;
@@ -53,6 +56,8 @@ impl Rt1062 {
         GPT_INTERRUPT.write(0);
         GPT_PRESCALER.write(0);
         GPT_STATUS.write(0x3f);
+        // Its clock is chosen before it is turned on.
+        GPT_CONTROL.write(RUN & !1);
         GPT_CONTROL.write(RUN);
         for line in [GPT1, ENET] {
             NVIC_ENABLE[line as usize / 32].write(1 << (line % 32));

@@ -49,6 +49,7 @@ impl Board for PicoW {
     type Clock = TimeClock;
     type Panel = Leds;
     type Random = fn(&mut [u8]);
+    const PLACES_LIGHTS: bool = true;
 }
 
 /// The ring oscillator's bits: the chip has no better source (RP2040 data sheet, 2.17.5).
@@ -117,7 +118,7 @@ async fn main(spawner: Spawner) {
             receive: p.DMA_CH1,
         }),
         clock: TimeClock,
-        panel: Leds::new(Console::new(p.UART0, p.PIN_0), p.PIN_17, p.PIN_18),
+        panel: Leds::new(Console::new(p.UART0, p.PIN_0)),
         random,
         watchdog: Feeding(watchdog),
         config: in_flash(),
