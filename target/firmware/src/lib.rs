@@ -22,6 +22,7 @@ pub mod last_words;
 pub mod log;
 pub mod memory;
 pub mod net;
+pub mod pins;
 mod run;
 pub mod sd;
 pub mod store;

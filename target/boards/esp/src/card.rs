@@ -7,9 +7,10 @@ use esp_hal::spi::Error;
 use esp_hal::spi::master::{AnySpi, Config, Instance, Spi, SpiDma, SpiMasterDmaChannel};
 use esp_hal::time::Rate;
 use iesp_firmware::TimeClock;
+use iesp_firmware::pins::CardPins;
 use iesp_firmware::sd::{CardBus, SdCard};
 
-use crate::pins::{CardPins, pin};
+use crate::pins::pin;
 
 /// The controller's clock, before its dividers, in Hz.
 const SOURCE: u32 = 80_000_000;

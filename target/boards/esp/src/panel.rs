@@ -6,9 +6,10 @@ use core::fmt::{self, Write as _};
 use esp_hal::gpio::{Level, Output, OutputConfig};
 use esp_println::Printer;
 use iesp_firmware::board::{Led, Panel};
+use iesp_firmware::pins::{CardPins, lights};
 
 use crate::chip;
-use crate::pins::{CardPins, allowed_pin, pin};
+use crate::pins::pin;
 
 /// A line for the console.
 pub fn line(text: fmt::Arguments<'_>) {
@@ -46,18 +47,17 @@ impl Panel for Lights {
     fn set_lights(&mut self, gpio: [i16; 3]) {
         // Pins that are driven now are free after this.
         self.pins = [None, None, None];
-        let mut taken = 0_u64;
-        for ((number, place), on) in gpio.into_iter().zip(&mut self.pins).zip(self.on) {
-            let free = chip::PINS.outputs & !taken;
-            match allowed_pin(number, free).filter(|number| !self.card.has(*number)) {
-                Some(number) => {
-                    taken |= 1 << number;
-                    // SAFETY: neither the card nor another light has it.
-                    let pin = unsafe { pin(number) };
-                    *place = Some(Output::new(pin, Level::from(on), OutputConfig::default()));
+        let chosen = lights(gpio, self.card, chip::PINS);
+        for ((place, chosen), on) in self.pins.iter_mut().zip(chosen).zip(self.on) {
+            match chosen {
+                Ok(number) => {
+                    *place = number.map(|number| {
+                        // SAFETY: neither the card nor another light has it.
+                        let pin = unsafe { pin(number) };
+                        Output::new(pin, Level::from(on), OutputConfig::default())
+                    });
                 }
-                None if number == -1 => {}
-                None => line(format_args!("GPIO {number} cannot be a light here")),
+                Err(number) => line(format_args!("GPIO {number} cannot be a light here")),
             }
         }
     }

@@ -6,12 +6,12 @@ use esp_hal::clock::CpuClock;
 use esp_hal::rng::Rng;
 use esp_hal::timer::timg::TimerGroup;
 use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
+use iesp_firmware::pins::{CardPins, WrongPin};
 use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::card::{BoardCard, card};
 use crate::panel::{Lights, line};
-use crate::pins::{CardPins, WrongPin};
 use crate::reset::{self, Feeding};
 use crate::{chip, config, network};
 

@@ -1,6 +1,6 @@
 //! ESP32-C3: one RISC-V core at 160 MHz, 400 KB of RAM of which code takes a part, WiFi.
 
-use crate::pins::{CardPins, Pins};
+use iesp_firmware::pins::{CardPins, Pins};
 
 /// As SNMP tells it.
 pub const ARCHITECTURE: &str = "ESP32-C3";

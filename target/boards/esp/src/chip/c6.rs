@@ -1,8 +1,7 @@
 //! ESP32-C6: one RISC-V core at 160 MHz, 512 KB of RAM of which code takes a part, WiFi.
 
 use iesp_firmware::memory::Memory;
-
-use crate::pins::{CardPins, Pins};
+use iesp_firmware::pins::{CardPins, Pins};
 
 /// As SNMP tells it.
 pub const ARCHITECTURE: &str = "ESP32-C6";

@@ -2,8 +2,7 @@
 //! WT32-ETH01 Ethernet.
 
 use iesp_firmware::memory::Memory;
-
-use crate::pins::{CardPins, Pins};
+use iesp_firmware::pins::{CardPins, Pins};
 
 /// As SNMP tells it.
 pub const ARCHITECTURE: &str = "ESP32";
