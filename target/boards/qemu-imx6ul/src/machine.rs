@@ -22,7 +22,6 @@ global_asm!(
     "blo 1b",
     // The stack is painted, so that what was used of it can be seen.
     "ldr r2, =0xcccccccc",
-    "ldr r0, =__uninit_end",
     "3: cmp r0, sp",
     "strlo r2, [r0], #4",
     "blo 3b",

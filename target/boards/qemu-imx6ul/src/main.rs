@@ -38,10 +38,13 @@ static SERVICE_MEMORY: ConstStaticCell<ServiceMemory> = ConstStaticCell::new(Ser
 static JOURNAL: ConstStaticCell<[u8; 2048]> = ConstStaticCell::new([0; 2048]);
 #[global_allocator]
 static HEAP: LlffHeap = LlffHeap::empty();
-/// A reset leaves it as it is.
-#[unsafe(link_section = ".uninit.last_words")]
-static LAST_WORDS: LastWords = LastWords::new();
 static MEMORY: ConstStaticCell<LargeMemory> = ConstStaticCell::new(LargeMemory::new());
+
+// SAFETY: RAM that a reset leaves as it is and that nothing else uses (link.x); any bits are a value of it.
+unsafe extern "C" {
+    #[link_name = "_last_words"]
+    safe static LAST_WORDS: LastWords;
+}
 
 struct Mcimx6ul;
 
