@@ -39,7 +39,7 @@ pub struct Client<'a> {
     incoming: Vec<(u32, Vec<u8>)>,
     outgoing: Vec<(u32, Vec<u8>)>,
     pub segment: usize,
-    /// How much of a WRITE's data is sent unasked: what comes with the command alone where this is 0.
+    /// How much of a WRITE's data is sent unasked, where both sides want that: what comes with the command alone where it is 0.
     pub first_burst: usize,
     /// The logical unit that commands are for.
     pub lun: u8,
@@ -58,15 +58,16 @@ impl<'a> Client<'a> {
             Timer::after_millis(50).await;
         }
         let initiator = Initiator::default();
-        // What a small board takes; a large one would take more.
-        let first_burst = if pairs.contains("InitialR2T=No") { 16384 } else { 0 };
         let (incoming, outgoing) = (Vec::new(), Vec::new());
-        let mut client = Self { initiator, socket, incoming, outgoing, segment: 2048, first_burst, lun: 0 };
+        let mut client = Self { initiator, socket, incoming, outgoing, segment: 2048, first_burst: 0, lun: 0 };
         let pairs = format!("InitiatorName={INITIATOR} TargetName=test SessionType=Normal {pairs}");
         let request = client.initiator.login(Stage::OperationalNegotiation, Stage::FullFeaturePhase, &pairs);
         client.send(&request).await?;
         match client.answer().await? {
-            Answer::Login(response, _) if response.status.code() == 0 => {}
+            Answer::Login(response, pairs) if response.status.code() == 0 => {
+                // Less than boards take that do.
+                client.first_burst = if pairs.contains("InitialR2T=No") { 16384 } else { 0 };
+            }
             other => panic!("login: {other:?}"),
         }
         let ended = client.run(&[0], None, 0).await?;

@@ -234,9 +234,9 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
     });
     steps.push(step(
         "simulator",
-        "libiscsi's test-tool on the boards' firmware in the simulator",
+        "libiscsi's test-tool on the boards' firmware in the simulator, with CHAP and digests, too",
         vec![
-            CargoCommand::new("xtask conformance --simulator --quick --disk large --disk small")
+            CargoCommand::new("xtask conformance --simulator --quick --jobs 8")
                 .file("--json", &reports.join(SIMULATOR_JSON)),
         ],
         Count::Conformance(SIMULATOR_JSON),
@@ -246,8 +246,11 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         only_full: true,
         ..step(
             "simulator-all",
-            "the same with all tests, CHAP and digests",
-            vec![CargoCommand::new("xtask conformance --simulator").file("--json", &reports.join(SIMULATOR_ALL_JSON))],
+            "the same with all tests",
+            vec![
+                CargoCommand::new("xtask conformance --simulator --jobs 8")
+                    .file("--json", &reports.join(SIMULATOR_ALL_JSON)),
+            ],
             Count::Conformance(SIMULATOR_ALL_JSON),
             75,
         )

@@ -22,6 +22,9 @@ use crate::store::Store;
 pub use connection::{Buffers, Carries, End, NO_CARRIES, Protocol};
 use seats::Seats;
 
+/// Boards with room for units of so many bytes take data unasked.
+const UNASKED_SEGMENT: u32 = 8192;
+
 /// The tag of the one target portal group (RFC 7143 4.1).
 const PORTAL_GROUP: u16 = 1;
 
@@ -247,14 +250,16 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
     /// What a login may settle on, where one unit carries at most `segment` bytes.
     fn limits(segment: usize) -> Limits {
         let segment = segment as u32;
+        // Where there is room, all of a WRITE of usual length comes unasked, in one piece: half of it behind the beginnings of
+        // others would tear what the card is to write in one go. On a small board it would fill the socket, and an abort of
+        // the command would stand behind its data.
+        let unasked = segment >= UNASKED_SEGMENT;
         Limits {
             max_recv_data_segment_length: segment,
             max_burst_length: segment.saturating_mul(8),
-            // All of a WRITE of usual length comes in one piece: half of it behind the beginnings of others would tear what
-            // the card is to write in one go.
-            first_burst_length: segment.saturating_mul(8),
+            first_burst_length: if unasked { segment.saturating_mul(8) } else { segment },
             max_outstanding_r2t: 1,
-            initial_r2t: false,
+            initial_r2t: !unasked,
             immediate_data: true,
             ..Limits::default()
         }
