@@ -1,5 +1,8 @@
 //! Pins by the numbers that the configuration has, for boards whose pins are free to choose.
 
+use embedded_hal::digital::OutputPin;
+
+use crate::board::Led;
 use crate::config::Config;
 
 /// GPIOs that the owner may choose, as bits.
@@ -52,25 +55,70 @@ impl CardPins {
     }
 
     /// As bits.
-    fn bits(self) -> u64 {
+    pub fn bits(self) -> u64 {
         [self.miso, self.mosi, self.sck, self.select].iter().fold(0, |bits, number| bits | 1 << number)
     }
 }
 
-/// Where the lights are that the configuration has (green, yellow, red; -1 for none), beside a card.
-///
-/// # Errors
-/// In the place of one that cannot be a light: the GPIO is the card's, another light's, or not the owner's to choose.
-pub fn lights(gpio: [i16; 3], card: CardPins, pins: Pins) -> [Result<Option<u8>, i16>; 3] {
-    let mut free = pins.outputs & !card.bits();
-    gpio.map(|number| match allowed_pin(number, free) {
-        Some(pin) => {
-            free &= !(1 << pin);
-            Ok(Some(pin))
+/// Three lights, each where the configuration has it, where the board has it, or nowhere.
+#[derive(Debug)]
+pub struct Lights<O> {
+    pins: [Option<O>; 3],
+    on: [bool; 3],
+}
+
+impl<O: OutputPin> Lights<O> {
+    /// None yet, and off.
+    pub const fn new() -> Self {
+        Self { pins: [None, None, None], on: [false; 3] }
+    }
+
+    /// Turns one on or off; where it is placed later, it is so then.
+    pub fn light(&mut self, led: Led, on: bool) {
+        let number = match led {
+            Led::Green => 0,
+            Led::Yellow => 1,
+            Led::Red => 2,
+        };
+        if let Some(state) = self.on.get_mut(number) {
+            *state = on;
         }
-        None if number == -1 => Ok(None),
-        None => Err(number),
-    })
+        if let Some(Some(pin)) = self.pins.get_mut(number) {
+            // A light that does not go on is nobody's trouble.
+            let _ = pin.set_state(on.into());
+        }
+    }
+
+    /// Places green, yellow and red at these GPIOs; those of -1 where the board has them (`own`). `free` are those that may be lights, as
+    /// bits; `make` makes a pin, on or off; `wrong` is told of a GPIO that cannot be a light, or is one already.
+    pub fn place(
+        &mut self,
+        gpio: [i16; 3],
+        own: [Option<u8>; 3],
+        mut free: u64,
+        mut make: impl FnMut(u8, bool) -> O,
+        mut wrong: impl FnMut(i16),
+    ) {
+        // Pins that are driven now are free after this.
+        self.pins = [None, None, None];
+        for (((number, own), place), on) in gpio.into_iter().zip(own).zip(&mut self.pins).zip(self.on) {
+            let wanted = if number == -1 { own.map(i16::from) } else { Some(number) };
+            let Some(wanted) = wanted else { continue };
+            match allowed_pin(wanted, free) {
+                Some(pin) => {
+                    free &= !(1 << pin);
+                    *place = Some(make(pin, on));
+                }
+                None => wrong(wanted),
+            }
+        }
+    }
+}
+
+impl<O: OutputPin> Default for Lights<O> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The number of a GPIO, where it is among those that are allowed.
@@ -80,6 +128,10 @@ fn allowed_pin(number: i16, allowed: u64) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use core::convert::Infallible;
+
+    use embedded_hal::digital::ErrorType;
+
     use super::*;
 
     /// GPIO 0 to 10, and 35 to read from.
@@ -114,10 +166,51 @@ mod tests {
         assert_eq!(chosen(7, 2, -1, -1), Ok(CardPins { miso: 7, mosi: 2, ..OWN }));
     }
 
+    /// A pin: its number, and whether it is high.
+    struct Pin(u8, bool);
+
+    impl ErrorType for Pin {
+        type Error = Infallible;
+    }
+
+    impl OutputPin for Pin {
+        fn set_low(&mut self) -> Result<(), Infallible> {
+            self.1 = false;
+            Ok(())
+        }
+
+        fn set_high(&mut self) -> Result<(), Infallible> {
+            self.1 = true;
+            Ok(())
+        }
+    }
+
+    /// Where the lights are, whether they are on, and what was wrong.
+    fn placed(
+        lights: &mut Lights<Pin>,
+        gpio: [i16; 3],
+        own: [Option<u8>; 3],
+    ) -> ([Option<(u8, bool)>; 3], heapless::Vec<i16, 3>) {
+        let mut wrong = heapless::Vec::new();
+        lights.place(gpio, own, PINS.outputs & !OWN.bits(), Pin, |number| wrong.push(number).unwrap());
+        (lights.pins.each_ref().map(|pin| pin.as_ref().map(|pin| (pin.0, pin.1))), wrong)
+    }
+
     #[test]
     fn lights_are_where_nothing_else_is() {
-        assert_eq!(lights([3, -1, 1], OWN, PINS), [Ok(Some(3)), Ok(None), Ok(Some(1))]);
-        assert_eq!(lights([2, 3, 3], OWN, PINS), [Err(2), Ok(Some(3)), Err(3)]);
-        assert_eq!(lights([35, 63, i16::MIN], OWN, PINS), [Err(35), Err(63), Err(i16::MIN)]);
+        let mut lights = Lights::new();
+        lights.light(Led::Green, true);
+        let none = [None; 3];
+        let wrong = |numbers: &[i16]| heapless::Vec::from_slice(numbers).unwrap();
+        assert_eq!(placed(&mut lights, [3, -1, 1], none), ([Some((3, true)), None, Some((1, false))], wrong(&[])));
+        lights.light(Led::Green, false);
+        lights.light(Led::Red, true);
+        assert_eq!(lights.pins.each_ref().map(|pin| pin.as_ref().map(|pin| pin.1)), [Some(false), None, Some(true)]);
+        assert_eq!(placed(&mut lights, [2, 3, 3], none), ([None, Some((3, false)), None], wrong(&[2, 3])));
+        assert_eq!(placed(&mut lights, [35, 63, i16::MIN], none), ([None; 3], wrong(&[35, 63, i16::MIN])));
+        // The board's own; one of them is somebody else's now.
+        let own = [Some(4), Some(5), None];
+        assert_eq!(placed(&mut lights, [-1, -1, -1], own), ([Some((4, false)), Some((5, false)), None], wrong(&[])));
+        assert_eq!(placed(&mut lights, [5, -1, 4], own), ([Some((5, false)), None, Some((4, true))], wrong(&[5])));
     }
 }

@@ -6,7 +6,7 @@ use core::fmt::{self, Write as _};
 use esp_hal::gpio::{Level, Output, OutputConfig};
 use esp_println::Printer;
 use iesp_firmware::board::{Led, Panel};
-use iesp_firmware::pins::{CardPins, lights};
+use iesp_firmware::pins::{CardPins, Lights};
 
 use crate::chip;
 use crate::pins::pin;
@@ -18,48 +18,29 @@ pub fn line(text: fmt::Arguments<'_>) {
 }
 
 /// The panel.
-pub struct Lights {
+pub struct BoardPanel {
     card: CardPins,
-    pins: [Option<Output<'static>>; 3],
-    on: [bool; 3],
+    lights: Lights<Output<'static>>,
 }
 
-impl Lights {
-    /// None yet, beside the card at these pins.
+impl BoardPanel {
+    /// Without lights yet, beside the card at these pins.
     pub const fn new(card: CardPins) -> Self {
-        Self { card, pins: [None, None, None], on: [false; 3] }
+        Self { card, lights: Lights::new() }
     }
 }
 
-impl Panel for Lights {
+impl Panel for BoardPanel {
     fn light(&mut self, led: Led, on: bool) {
-        let number = match led {
-            Led::Green => 0,
-            Led::Yellow => 1,
-            Led::Red => 2,
-        };
-        self.on[number] = on;
-        if let Some(pin) = &mut self.pins[number] {
-            pin.set_level(on.into());
-        }
+        self.lights.light(led, on);
     }
 
     fn set_lights(&mut self, gpio: [i16; 3]) {
-        // Pins that are driven now are free after this.
-        self.pins = [None, None, None];
-        let chosen = lights(gpio, self.card, chip::PINS);
-        for ((place, chosen), on) in self.pins.iter_mut().zip(chosen).zip(self.on) {
-            match chosen {
-                Ok(number) => {
-                    *place = number.map(|number| {
-                        // SAFETY: neither the card nor another light has it.
-                        let pin = unsafe { pin(number) };
-                        Output::new(pin, Level::from(on), OutputConfig::default())
-                    });
-                }
-                Err(number) => line(format_args!("GPIO {number} cannot be a light here")),
-            }
-        }
+        let free = chip::PINS.outputs & !self.card.bits();
+        // SAFETY: neither the card nor another light has it.
+        let make = |number, on| Output::new(unsafe { pin(number) }, Level::from(on), OutputConfig::default());
+        let wrong = |number| line(format_args!("GPIO {number} cannot be a light here"));
+        self.lights.place(gpio, [None; 3], free, make, wrong);
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {

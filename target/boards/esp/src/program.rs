@@ -11,7 +11,7 @@ use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::card::{BoardCard, card};
-use crate::panel::{Lights, line};
+use crate::panel::{BoardPanel, line};
 use crate::reset::{self, Feeding};
 use crate::{chip, config, network};
 
@@ -28,7 +28,7 @@ struct Esp;
 impl Board for Esp {
     type Card = BoardCard;
     type Clock = TimeClock;
-    type Panel = Lights;
+    type Panel = BoardPanel;
     type Random = fn(&mut [u8]);
     const PLACES_LIGHTS: bool = true;
     const PLACES_CARD: bool = true;
@@ -80,7 +80,7 @@ pub async fn run(spawner: Spawner) -> ! {
     let parts = Parts::<Esp, _> {
         card: card(spi, dma, pins),
         clock: TimeClock,
-        panel: Lights::new(pins),
+        panel: BoardPanel::new(pins),
         random,
         watchdog,
         config: owners,

@@ -7,6 +7,7 @@ use embassy_rp::gpio::{AnyPin, Output};
 use embassy_rp::peripherals::{PIN_0, UART0};
 use embassy_rp::uart::{Blocking, Config, UartTx};
 use iesp_firmware::board::{Led, Panel};
+use iesp_firmware::pins::Lights;
 
 /// The console.
 pub struct Console(UartTx<'static, Blocking>);
@@ -40,59 +41,34 @@ impl Panel for Console {
 /// GPIOs of the board's own LEDs: green and yellow.
 const OWN: [Option<u8>; 3] = [Some(17), Some(18), None];
 /// GPIOs that may have one: neither the card, nor the console, nor the radio has them.
-const FREE: u32 = 0x1c7f_e2fe;
+const FREE: u64 = 0x1c7f_e2fe;
 
 /// The console, and LEDs at GPIO 17 (green) and 18 (yellow), or where the owner has them.
 pub struct Leds {
     console: Console,
-    pins: [Option<Output<'static>>; 3],
-    on: [bool; 3],
+    lights: Lights<Output<'static>>,
 }
 
 impl Leds {
     /// The board's own, off.
     pub fn new(console: Console) -> Self {
-        let mut leds = Self { console, pins: [None, None, None], on: [false; 3] };
+        let mut leds = Self { console, lights: Lights::new() };
         leds.set_lights([-1; 3]);
         leds
     }
 }
 
-/// The GPIO's number, where it may have an LED.
-fn free(number: i16, taken: u32) -> Option<u8> {
-    u8::try_from(number).ok().filter(|number| *number < 32 && (FREE & !taken) >> number & 1 == 1)
-}
-
 impl Panel for Leds {
     fn light(&mut self, led: Led, on: bool) {
-        let number = match led {
-            Led::Green => 0,
-            Led::Yellow => 1,
-            Led::Red => 2,
-        };
-        self.on[number] = on;
-        if let Some(pin) = &mut self.pins[number] {
-            pin.set_level(on.into());
-        }
+        self.lights.light(led, on);
     }
 
     fn set_lights(&mut self, gpio: [i16; 3]) {
-        // Pins that are driven now are free after this.
-        self.pins = [None, None, None];
-        let mut taken = 0;
-        for (number, gpio) in gpio.into_iter().enumerate() {
-            let wanted = if gpio == -1 { OWN[number].map(i16::from) } else { Some(gpio) };
-            let Some(wanted) = wanted else { continue };
-            match free(wanted, taken) {
-                Some(gpio) => {
-                    taken |= 1 << gpio;
-                    // SAFETY: nothing else of the board has it, and no other light.
-                    let pin = unsafe { AnyPin::steal(gpio) };
-                    self.pins[number] = Some(Output::new(pin, self.on[number].into()));
-                }
-                None => self.console.line(format_args!("GPIO {wanted} cannot be a light here")),
-            }
-        }
+        // SAFETY: nothing else of the board has it, and no other light.
+        let make = |number, on: bool| Output::new(unsafe { AnyPin::steal(number) }, on.into());
+        let console = &mut self.console;
+        let wrong = |number| console.line(format_args!("GPIO {number} cannot be a light here"));
+        self.lights.place(gpio, OWN, FREE, make, wrong);
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
