@@ -1,6 +1,6 @@
 //! What a card does for those above it, whichever way it is connected.
 
-use crate::sd::{Cid, Erased, Error};
+use crate::sd::{Cid, Csd, Erased, Error};
 
 /// Bytes a block of a card.
 pub const BLOCK: usize = crate::sd::BLOCK;
@@ -18,6 +18,13 @@ pub struct Facts {
     pub write_protected: bool,
     /// The clock that it runs at, in Hz.
     pub clock_hz: u32,
+}
+
+impl Facts {
+    /// What a card's registers say, at this clock.
+    pub(crate) fn new(csd: &Csd, cid: Cid, erased: Erased, clock_hz: u32) -> Self {
+        Self { blocks: csd.blocks(), cid, erased, write_protected: csd.is_write_protected(), clock_hz }
+    }
 }
 
 /// A card: blocks of [`BLOCK`] bytes, by their number.

@@ -252,13 +252,7 @@ impl<B: CardBus, S: OutputPin, K: Clock> SdCard<B, S, K> {
 impl<B: CardBus, S: OutputPin, K: Clock> Card for SdCard<B, S, K> {
     async fn start(&mut self) -> Result<Facts, Error> {
         let info = SdCard::start(self).await?;
-        Ok(Facts {
-            blocks: info.csd.blocks(),
-            cid: info.cid,
-            erased: info.erased,
-            write_protected: info.csd.is_write_protected(),
-            clock_hz: info.clock_hz,
-        })
+        Ok(Facts::new(&info.csd, info.cid, info.erased, info.clock_hz))
     }
 
     async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {

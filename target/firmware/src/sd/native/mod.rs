@@ -285,13 +285,7 @@ impl<H: SdHost, K: Clock> NativeCard<H, K> {
 impl<H: SdHost, K: Clock> Card for NativeCard<H, K> {
     async fn start(&mut self) -> Result<Facts, Error> {
         let info = NativeCard::start(self).await?;
-        Ok(Facts {
-            blocks: info.csd.blocks(),
-            cid: info.cid,
-            erased: info.erased,
-            write_protected: info.csd.is_write_protected(),
-            clock_hz: info.clock_hz,
-        })
+        Ok(Facts::new(&info.csd, info.cid, info.erased, info.clock_hz))
     }
 
     async fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), Error> {
