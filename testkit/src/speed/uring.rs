@@ -13,7 +13,7 @@ use crate::device::file::FileDevice;
 /// Most requests that are handed to the kernel at once while others are with the device. Where completions come several at a
 /// time, all their successors in one call leave the device short of work until that is made: 12 % of the rate of a disk in a
 /// virtual machine, at 32 in flight. One call for each costs CPU time for nothing.
-const GROUP: usize = 4;
+const GROUP: usize = 2;
 
 /// A ring with its buffers.
 pub struct Uring {
