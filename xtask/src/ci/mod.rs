@@ -124,8 +124,9 @@ fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
     spinner.finish_and_clear();
     let (log, failure) = outcome?;
     let tally = count::tally(step.count, failure.is_none(), &log, dir);
+    let culprits = if failure.is_some() { count::failures(step.count, &log, dir) } else { Vec::new() };
     let log = format!("logs/{}.log", step.name);
-    Ok(StepReport { failure, tally, seconds: took.as_secs_f64(), ..StepReport::of(step, log) })
+    Ok(StepReport { failure, culprits, tally, seconds: took.as_secs_f64(), ..StepReport::of(step, log) })
 }
 
 /// A sign of life for a terminal; elsewhere nothing.
@@ -184,7 +185,7 @@ fn show(step: &StepReport, dir: &Path) {
         println!("    SKIPPED, {why}; `cargo xtask setup` installs it");
         return;
     }
-    let Some(failure) = &step.failure else {
+    let Some(failure) = step.reason(usize::MAX) else {
         println!("    passed in {took}");
         return;
     };

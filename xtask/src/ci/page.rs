@@ -156,6 +156,9 @@ fn section(html: &mut String, step: &StepReport, reports: &Path) {
     let file = reports.join(&step.log);
     if let Some(why) = &step.failure {
         let _ = writeln!(html, "<p class=\"FAILED\">{}</p>", Text(why));
+        if !step.culprits.is_empty() {
+            let _ = writeln!(html, "<h3>What failed in it</h3>\n<pre>{}</pre>", Text(step.culprits.join("\n")));
+        }
         let last = last_lines(&file, LINES_SHOWN).join("\n");
         let _ = writeln!(html, "<h3>The last lines of its log</h3>\n<pre>{}</pre>", Text(last));
         let _ = writeln!(html, "<h3>Once more, alone</h3>\n<pre class=\"command\">{}</pre>", Text(&step.again));
@@ -244,6 +247,7 @@ mod tests {
             about: "a < b & c".into(),
             commands: vec![format!("cargo {name}")],
             failure: failure.map(str::to_owned),
+            culprits: failure.map(|_| "iesp::login <refused>".to_owned()).into_iter().collect(),
             tally: Tally { passed: 1, failed: usize::from(failure.is_some()), skipped: 0 },
             skipped: None,
             seconds: 2.5,
@@ -274,6 +278,7 @@ mod tests {
         write(&report, &file, dir.path()).unwrap();
         let html = std::fs::read_to_string(file).unwrap();
         assert!(html.contains("a &lt; b &amp; c") && html.contains("Failed: bench"));
+        assert!(html.contains("<pre>iesp::login &lt;refused&gt;</pre>"));
         assert!(html.contains("cargo xtask ci --only bench") && html.contains("[31m&lt;script&gt;"));
         assert!(!html.contains("<script") && !html.contains('\u{1b}'));
         assert!(html.contains("not &quot;equal&quot;") && html.contains("not installed: QEMU"));

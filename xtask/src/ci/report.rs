@@ -35,6 +35,8 @@ pub struct StepReport {
     pub commands: Vec<String>,
     /// Which command failed and how; `None` when all was well.
     pub failure: Option<String>,
+    /// The names of its single results that failed, as far as they are known.
+    pub culprits: Vec<String>,
     /// Its results.
     #[serde(flatten)]
     pub tally: Tally,
@@ -60,6 +62,7 @@ impl StepReport {
             about: step.about.to_owned(),
             commands: step.commands.iter().map(ToString::to_string).collect(),
             failure: None,
+            culprits: Vec::new(),
             tally: Tally::default(),
             skipped: None,
             seconds: 0.0,
@@ -81,6 +84,22 @@ impl StepReport {
         }
     }
 
+    /// Why it failed, with the names of what failed in it: all of them, or the first few.
+    pub fn reason(&self, most: usize) -> Option<String> {
+        let failure = self.failure.as_deref()?;
+        Some(match self.named_culprits(most) {
+            Some(names) => format!("{failure}: {names}"),
+            None => failure.to_owned(),
+        })
+    }
+
+    fn named_culprits(&self, most: usize) -> Option<String> {
+        let shown = self.culprits.get(..most).unwrap_or(&self.culprits).join(", ");
+        let more = self.culprits.len().saturating_sub(most);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (!shown.is_empty()).then(|| shown + &more)
+    }
+
     /// Its single results below `reports`, where it has left them.
     pub fn results(&self, reports: &Path) -> Vec<CheckReport> {
         self.checks.and_then(|file| read_json(&reports.join(file)).ok()).unwrap_or_default()
@@ -100,13 +119,16 @@ impl Report {
         self.steps.iter().filter(|step| step.failure.is_some())
     }
 
-    /// The verdict in a line: what failed, or that nothing did, and what was left out.
+    /// The verdict in a line: what failed, by the names of single tests where there are such, or that nothing did; and what
+    /// was left out.
     pub fn verdict(&self) -> String {
-        let names = |steps: &mut dyn Iterator<Item = &StepReport>| {
-            steps.map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ")
-        };
-        let failed = names(&mut self.failed());
-        let left_out = names(&mut self.steps.iter().filter(|step| step.skipped.is_some()));
+        let failed = self.failed().map(|step| match step.named_culprits(MOST_NAMES) {
+            Some(names) => format!("{} ({names})", step.name),
+            None => step.name.clone(),
+        });
+        let failed = failed.collect::<Vec<_>>().join(", ");
+        let left_out = self.steps.iter().filter(|step| step.skipped.is_some());
+        let left_out = left_out.map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
         let verdict = if failed.is_empty() { "all steps passed".to_owned() } else { format!("failed: {failed}") };
         if left_out.is_empty() { verdict } else { format!("{verdict}; left out: {left_out}") }
     }
@@ -156,7 +178,7 @@ impl Report {
         let mut junit = JUnit::new("ci");
         let mut steps = TestSuite::new("ci.steps");
         for step in &self.steps {
-            let mut case = case(&step.name, step.failure.as_deref(), step.seconds);
+            let mut case = case(&step.name, step.reason(usize::MAX).as_deref(), step.seconds);
             if let Some(why) = &step.skipped {
                 case.status = TestCaseStatus::skipped();
                 case.status.set_message(why);
@@ -181,6 +203,8 @@ impl Report {
     }
 }
 
+/// Most names of failed tests of a step in a line.
+pub const MOST_NAMES: usize = 8;
 /// Most bytes of a log in a report.
 pub const MOST_OF_LOG: usize = 200 << 10;
 
@@ -220,6 +244,7 @@ mod tests {
             about: "something".into(),
             commands: vec![format!("cargo {name}")],
             failure: failure.map(str::to_owned),
+            culprits: Vec::new(),
             tally: Tally { passed, failed, skipped: 1 },
             seconds: 2.5,
             log: format!("logs/{name}.log"),
@@ -244,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_names_the_tests_that_failed() {
+        let mut report = report();
+        report.steps[1].culprits = vec!["iesp::login refused".into(), "iesp-testkit::verify_crash torn".into()];
+        let names = "iesp::login refused, iesp-testkit::verify_crash torn";
+        assert_eq!(report.verdict(), format!("failed: tests ({names})"));
+        assert_eq!(report.steps[1].reason(2), Some(format!("`cargo test`: exit code 101: {names}")));
+        assert_eq!(report.steps[0].reason(2), None);
+        report.steps[1].culprits = (0..20).map(|number| format!("t{number}")).collect();
+        assert_eq!(report.verdict(), "failed: tests (t0, t1, t2, t3, t4, t5, t6, t7 and 12 more)");
+    }
+
+    #[test]
     fn a_long_log_keeps_its_begin_and_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("log");
@@ -261,15 +298,18 @@ mod tests {
     fn programs_can_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let (json, junit) = (dir.path().join("report.json"), dir.path().join("junit.xml"));
-        report().write_json(&json).unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         std::fs::write(dir.path().join("logs/tests.log"), "test a ... \u{1b}[31mFAILED\u{1b}[0m <&>\n").unwrap();
-        report().write_junit(&junit, dir.path()).unwrap();
+        let mut report = report();
+        report.steps[1].culprits.push("iesp::login refused".into());
+        report.write_json(&json).unwrap();
+        report.write_junit(&junit, dir.path()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
         assert_eq!(value["total"]["failed"], 2);
         assert_eq!(value["steps"][1]["failure"], "`cargo test`: exit code 101");
         let xml = std::fs::read_to_string(junit).unwrap();
-        assert!(xml.contains(r#"<failure message="`cargo test`: exit code 101"/>"#), "{xml}");
+        assert_eq!(value["steps"][1]["culprits"][0], "iesp::login refused");
+        assert!(xml.contains(r#"<failure message="`cargo test`: exit code 101: iesp::login refused"/>"#), "{xml}");
         assert!(xml.contains("<system-out>test a ... FAILED &lt;&amp;&gt;"), "{xml}");
     }
 }

@@ -103,6 +103,15 @@ impl Report {
         counts
     }
 
+    /// What makes the run fail: tests by disk and name, and problems beyond them.
+    pub fn failed_tests(&self) -> Vec<String> {
+        let of = |disk: &DiskReport| {
+            let bad = disk.tests.iter().filter(|test| test.complaint().is_some());
+            bad.map(|test| format!("{} {}", disk.name, test.test)).collect::<Vec<_>>()
+        };
+        self.disks.iter().flat_map(of).chain(self.problems.iter().cloned()).collect()
+    }
+
     /// The table of disks.
     pub fn table(&self) -> Table {
         let mut table = Table::new();

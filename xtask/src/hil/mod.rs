@@ -119,6 +119,7 @@ fn blank(trial: &Trial, board: &str, skipped: Option<String>) -> StepReport {
         about: trial.about.to_owned(),
         commands: Vec::new(),
         failure: None,
+        culprits: Vec::new(),
         tally: Tally { skipped: usize::from(skipped.is_some()), ..Tally::default() },
         skipped,
         seconds: 0.0,
