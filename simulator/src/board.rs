@@ -8,7 +8,7 @@ use std::rc::Rc;
 use embassy_net::StackResources;
 use iesp_firmware::board::{Led, Panel};
 use iesp_firmware::last_words::LastWords;
-use iesp_firmware::memory::{LargeMemory, Memory, SmallMemory};
+use iesp_firmware::memory::{BoardMemory, LargeMemory, SmallMemory};
 use iesp_firmware::net::services::{Health, NetworkServices, NoServices, ServiceMemory, Services};
 use iesp_firmware::sd::SdCard;
 use iesp_firmware::{Board, Extras, Parts};
@@ -160,20 +160,12 @@ pub async fn run(setup: Setup, slot: Slot, port: Port, panel: SimPanel) {
     }
 }
 
-async fn run_with<
-    const CONNECTIONS: usize,
-    const TASKS: usize,
-    const TEXT: usize,
-    const UNIT: usize,
-    const WORK: usize,
-    const TCP: usize,
-    const CACHE: usize,
->(
+async fn run_with<M: BoardMemory<CONNECTIONS>, const CONNECTIONS: usize>(
     setup: Setup,
     slot: Slot,
     port: Port,
     panel: SimPanel,
-    mut memory: Box<Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>>,
+    mut memory: Box<M>,
     services: impl Services,
 ) {
     let mut random = ChaCha8Rng::seed_from_u64(setup.seed);
@@ -193,8 +185,8 @@ async fn run_with<
         reset_reason: setup.reset_reason,
     };
     let extras = Extras { journal: &mut journal, services, flash: setup.flash, last_words: words.as_deref() };
-    let program = Box::pin(iesp_firmware::run_with(parts, stack, &mut memory, extras));
-    alongside(runner.run(), program).await
+    let program = Box::pin(iesp_firmware::run_with(parts, stack, &mut *memory, extras));
+    match alongside(runner.run(), program).await {}
 }
 
 /// What is large is on the stack for a moment only: a test's thread has little of that.

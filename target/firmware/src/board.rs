@@ -3,6 +3,7 @@
 use crate::Clock;
 use crate::card::Card;
 use crate::log::Level;
+use crate::pins::PanelPins;
 
 /// A board, as the types of its parts.
 pub trait Board {
@@ -14,9 +15,9 @@ pub trait Board {
     type Panel: Panel;
     /// Its random source.
     type Random: Random;
-    /// Whether its lights are at the pins that the configuration says ([`Panel::set_lights`]). Where they are not, such keys do nothing,
-    /// and that is told.
-    const PLACES_LIGHTS: bool = false;
+    /// Whether its lights and its display are at the pins that the configuration says ([`Panel::place`]). Where they are not, such keys do
+    /// nothing, and that is told.
+    const PLACES_PANEL: bool = false;
     /// The same of the card's bus.
     const PLACES_CARD: bool = false;
 }
@@ -51,9 +52,9 @@ pub trait Panel {
         let _ = (led, on);
     }
 
-    /// Says at which GPIO the owner has green, yellow and red LEDs; -1 for the board's own, where it has some.
-    fn set_lights(&mut self, gpio: [i16; 3]) {
-        let _ = gpio;
+    /// Says where the owner has lights and a display.
+    fn place(&mut self, pins: PanelPins) {
+        let _ = pins;
     }
 
     /// Shows a number of up to four digits: the stage of the start (TM1637).

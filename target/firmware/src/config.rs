@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::log::Level;
+use crate::pins::PanelPins;
 use crate::target::{Credentials, LUNS, SECRET_MAX};
 
 /// Name of the file.
@@ -53,6 +54,10 @@ pub struct Config {
     pub led_yellow: i16,
     /// Trouble.
     pub led_red: i16,
+    /// Clock of a TM1637; -1 for none.
+    pub display_clk: i16,
+    /// Its data.
+    pub display_dio: i16,
     /// The card's bus; -1 for the board's own.
     pub sd_miso: i16,
     /// See `sd_miso`.
@@ -99,6 +104,8 @@ impl Default for Config {
             led_green: -1,
             led_yellow: -1,
             led_red: -1,
+            display_clk: -1,
+            display_dio: -1,
             sd_miso: -1,
             sd_mosi: -1,
             sd_sclk: -1,
@@ -170,6 +177,7 @@ impl Config {
             (self.chap_user.is_empty() == self.chap_secret.is_empty(), "chap-user", "there with chap-secret"),
             // RFC 7143 9.2.1: 96 bits.
             (self.chap_secret.is_empty() || self.chap_secret.len() >= 12, "chap-secret", "at least 12 characters"),
+            ((self.display_clk == -1) == (self.display_dio == -1), "display-clk", "there with display-dio"),
             (self.ip_address.is_empty() || self.fixed_address().is_some(), "ip-address", "like 192.168.1.5/24"),
             (self.portal.is_empty() || self.portal().is_some(), "portal", "like 192.168.1.1:3260"),
             (self.gateway.is_empty() || self.gateway().is_some(), "gateway", "like 192.168.1.1"),
@@ -183,6 +191,14 @@ impl Config {
     /// How much is told.
     pub fn level(&self) -> Level {
         Level::parse(&self.log_level).unwrap_or(Level::Info)
+    }
+
+    /// Where lights and a display are.
+    pub fn panel_pins(&self) -> PanelPins {
+        PanelPins {
+            lights: [self.led_green, self.led_yellow, self.led_red],
+            display: [self.display_clk, self.display_dio],
+        }
     }
 
     /// The names of the disks.
@@ -227,6 +243,8 @@ enum Key {
     LedGreen,
     LedYellow,
     LedRed,
+    DisplayClk,
+    DisplayDio,
     #[serde(rename = "SD-MISO")]
     SdMiso,
     #[serde(rename = "SD-MOSI")]
@@ -282,6 +300,8 @@ impl<'de> Visitor<'de> for Fill<'_> {
                 Key::LedGreen => put(&mut config.led_green, &mut map)?,
                 Key::LedYellow => put(&mut config.led_yellow, &mut map)?,
                 Key::LedRed => put(&mut config.led_red, &mut map)?,
+                Key::DisplayClk => put(&mut config.display_clk, &mut map)?,
+                Key::DisplayDio => put(&mut config.display_dio, &mut map)?,
                 Key::SdMiso => put(&mut config.sd_miso, &mut map)?,
                 Key::SdMosi => put(&mut config.sd_mosi, &mut map)?,
                 Key::SdSclk => put(&mut config.sd_sclk, &mut map)?,
@@ -316,17 +336,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_c_plus_plus_program() {
+    fn the_example_of_the_c_plus_plus_program_with_a_display() {
         let text = br#"{ "wifi": [ { "ssid": "mynet", "psk": "secret pass" }, { "ssid": "b\"c", "psk": "" } ],
             "syslog-host": "192.168.64.13", "log-level": "debug", "trim-level": 0, "eth-wait-time": 5,
             "update-df-interval": 60, "led-green": 17, "led-yellow": 18, "led-red": -1,
-            "SD-MISO": 19, "SD-MOSI": 23, "SD-SCLK": 18, "SD-CS": 5, "spi-speed": 22, "disk-name": "disk.img" }"#;
+            "display-clk": 2, "display-dio": 3, "SD-MISO": 19, "SD-MOSI": 23, "SD-SCLK": 18, "SD-CS": 5, "spi-speed": 22, "disk-name": "disk.img" }"#;
         let config = Config::parse(text).unwrap();
         assert_eq!(config.wifi[0], Wifi { ssid: "mynet".try_into().unwrap(), psk: "secret pass".try_into().unwrap() });
         assert_eq!(config.wifi[1].ssid, "b\"c");
         assert_eq!((config.syslog_host.as_str(), config.log_level.as_str()), ("192.168.64.13", "debug"));
         assert_eq!((config.trim_level, config.eth_wait_time, config.update_df_interval), (0, 5, 60));
-        assert_eq!((config.led_green, config.led_yellow, config.led_red), (17, 18, -1));
+        assert_eq!(config.panel_pins(), PanelPins { lights: [17, 18, -1], display: [2, 3] });
         assert_eq!((config.sd_miso, config.sd_mosi, config.sd_sclk, config.sd_cs), (19, 23, 18, 5));
         assert_eq!((config.spi_speed, config.disk_name.as_str()), (22, "disk.img"));
         assert!(config.credentials().is_none());
@@ -361,6 +381,7 @@ mod tests {
         assert_eq!(value(r#"{"disk-name": "a,b,c,d,e"}"#), "disk-name");
         assert_eq!(value(r#"{"chap-user": "anna"}"#), "chap-user");
         assert_eq!(value(r#"{"chap-user": "anna", "chap-secret": "short"}"#), "chap-secret");
+        assert_eq!(value(r#"{"display-dio": 5}"#), "display-clk");
         assert_eq!(value(r#"{"ip-address": "10.0.0.5"}"#), "ip-address");
         assert_eq!(value(r#"{"ip-address": "10.0.0.5/24", "gateway": "x"}"#), "gateway");
         for text in ["", "{", "[]", r#"{"led-red": "x"}"#, r#"{"wifi": [{"psk": "x"}]}"#, r#"{"disk-name": 5}"#] {

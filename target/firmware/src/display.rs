@@ -30,6 +30,12 @@ impl<C: OutputPin, D: OutputPin<Error = C::Error>, W: DelayNs> Tm1637<C, D, W> {
         Self { clock, data, delay }
     }
 
+    /// Clock and data.
+    #[cfg(test)]
+    pub(crate) fn pins(&self) -> (&C, &D) {
+        (&self.clock, &self.data)
+    }
+
     /// Shows a number of up to four digits, without zeros before it; a larger one by its last four.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use embassy_time::Instant;
 
 use crate::board::{Led, Panel};
 use crate::cut::Cut;
+use crate::pins::PanelPins;
 
 /// How bad it is: a severity of RFC 5424 6.2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,8 +150,8 @@ impl<P: Panel> Panel for Log<'_, P> {
         self.panel.light(led, on);
     }
 
-    fn set_lights(&mut self, gpio: [i16; 3]) {
-        self.panel.set_lights(gpio);
+    fn place(&mut self, pins: PanelPins) {
+        self.panel.place(pins);
     }
 
     fn show(&mut self, stage: u16) {

@@ -1,10 +1,10 @@
 //! The board program: from power on to serving, for ever.
 
+use core::convert::Infallible;
 use core::future::{pending, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
-use embassy_futures::join::join_array;
 use embassy_net::Stack;
 use embassy_time::{Duration, Timer, with_timeout};
 
@@ -13,7 +13,7 @@ use crate::card::Facts;
 use crate::config::{Config, FILE, FILE_MAX};
 use crate::flash::{FlashStore, NoFlash};
 use crate::log::{Journal, Level, Log};
-use crate::memory::{ConnectionMemory, Memory};
+use crate::memory::BoardMemory;
 use crate::net;
 use crate::net::services::{NoServices, Services, Surroundings};
 use crate::store::Store;
@@ -102,45 +102,49 @@ fn poll_apart<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll
 /// Runs a board that has nothing but what it serves with; never ends. The network stack's runner is the board's to run.
 ///
 /// No `async` of its own: that would keep a second place for the parts.
-pub fn run<
-    B: Board,
-    W: Watchdog,
-    const CONNECTIONS: usize,
-    const TASKS: usize,
-    const TEXT: usize,
-    const UNIT: usize,
-    const WORK: usize,
-    const TCP: usize,
-    const CACHE: usize,
->(
+pub fn run<B: Board, W: Watchdog, M: BoardMemory<CONNECTIONS>, const CONNECTIONS: usize>(
     parts: Parts<B, W>,
     stack: Stack<'_>,
-    memory: &mut Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>,
-) -> impl Future {
+    memory: &mut M,
+) -> impl Future<Output = Infallible> {
     run_with(parts, stack, memory, Extras::none())
 }
 
 /// Runs a board. The network stack's runner is the board's to run; it has room for as many sockets as there are connections and
 /// services, for one more where there is one connection, and for DHCP's.
-pub async fn run_with<
+pub fn run_with<
     'm,
     B: Board,
     W: Watchdog,
     S: Services,
     F: FlashStore,
+    M: BoardMemory<CONNECTIONS>,
     const CONNECTIONS: usize,
-    const TASKS: usize,
-    const TEXT: usize,
-    const UNIT: usize,
-    const WORK: usize,
-    const TCP: usize,
-    const CACHE: usize,
 >(
     parts: Parts<B, W>,
     stack: Stack<'_>,
-    memory: &'m mut Memory<CONNECTIONS, TASKS, TEXT, UNIT, WORK, TCP, CACHE>,
+    memory: &'m mut M,
     extras: Extras<'m, S, F>,
-) -> ! {
+) -> impl Future<Output = Infallible> {
+    // What is made here is on the stack for a moment, while there is little else.
+    memory.prepare();
+    program(parts, stack, memory, extras)
+}
+
+async fn program<
+    'm,
+    B: Board,
+    W: Watchdog,
+    S: Services,
+    F: FlashStore,
+    M: BoardMemory<CONNECTIONS>,
+    const CONNECTIONS: usize,
+>(
+    parts: Parts<B, W>,
+    stack: Stack<'_>,
+    memory: &'m mut M,
+    extras: Extras<'m, S, F>,
+) -> Infallible {
     let Parts { card, clock, panel, random, mut watchdog, config, mac, prefix, reset_reason } = parts;
     let Extras { journal, services, mut flash, last_words } = extras;
     // What waits is no reason for a reset; what does not let others go on is.
@@ -160,13 +164,14 @@ pub async fn run_with<
             panel.tell(Level::Error, format_args!("the last start ended by a panic: {words}"));
         }
 
-        let mut store = Store::new(card, &mut memory.writes, &mut memory.reads);
+        let (connections, writes, reads) = memory.split();
+        let mut store = Store::new(card, writes, reads);
         stage(&mut panel, Stage::Card);
         let facts = apart!(start_card(&mut store, &mut panel));
         stage(&mut panel, Stage::Configuration);
         let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
         panel.set_level(config.level());
-        panel.set_lights([config.led_green, config.led_yellow, config.led_red]);
+        panel.place(config.panel_pins());
         tell_keys_without_effect::<B>(&config, &mut panel);
         // What the configuration is read with may be faster than it allows.
         if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
@@ -176,22 +181,16 @@ pub async fn run_with<
         net::configure(stack, &config, &hostname);
 
         stage(&mut panel, Stage::Disk);
-        let target = Target::<B, CONNECTIONS>::new(
-            &config.target_name,
+        let mut target = Target::<B, CONNECTIONS>::new(
+            config.target_name.clone(),
             config.credentials(),
             store,
             (clock, panel, random),
             config.trim_level > 0,
         );
-        // A name that the configuration let pass is neither empty nor too long.
-        let Ok(mut target) = target else {
-            loop {
-                pending::<()>().await
-            }
-        };
         target.set_portal(config.portal());
         for (number, name) in config.disks().enumerate() {
-            while let Err(error) = apart!(add_disk(&mut target, name, number, &facts, config.read_only, WORK)) {
+            while let Err(error) = apart!(add_disk(&mut target, name, number, &facts, config.read_only, M::TRANSFER)) {
                 target.with_panel(|panel| {
                     panel.light(Led::Red, true);
                     panel.tell(Level::Error, format_args!("disk {name}: {error}"));
@@ -203,14 +202,9 @@ pub async fn run_with<
         }
 
         target.with_panel(|panel| stage(panel, Stage::Network));
-        let around = Surroundings {
-            target: &target,
-            config: &config,
-            hostname: &hostname,
-            port: PORT,
-            segment: (UNIT - 128) as u32 / 512 * 512,
-        };
-        apart!(serve(around, stack, &mut memory.connections, services))
+        let around =
+            Surroundings { target: &target, config: &config, hostname: &hostname, port: PORT, segment: M::SEGMENT };
+        apart!(serve::<_, M, CONNECTIONS>(around, stack, connections, services))
     });
     // As `join` does it, without moving anything: a small board's stack has no room for two of these.
     poll_fn(|context| {
@@ -221,22 +215,14 @@ pub async fn run_with<
 }
 
 /// Serves, for ever. What it holds takes the room that the start no longer needs.
-async fn serve<
-    B: Board,
-    const CONNECTIONS: usize,
-    const TASKS: usize,
-    const TEXT: usize,
-    const UNIT: usize,
-    const WORK: usize,
-    const TCP: usize,
->(
+async fn serve<B: Board, M: BoardMemory<CONNECTIONS>, const CONNECTIONS: usize>(
     around: Surroundings<'_, '_, B, CONNECTIONS>,
     stack: Stack<'_>,
-    memory: &mut [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
+    connections: &mut M::Connections,
     services: impl Services,
 ) -> ! {
     let (target, config, hostname) = (around.target, around.config, around.hostname);
-    let mut connections = pin!(connections(target, stack, memory));
+    let mut connections = pin!(M::serve(connections, target, stack, PORT));
     let mut ready = pin!(async {
         let patience = Duration::from_secs(config.eth_wait_time.into());
         let network = async || {
@@ -264,36 +250,12 @@ async fn serve<
     });
     let mut services = pin!(services.run(stack, around));
     poll_fn(|context| {
-        let _ = connections.as_mut().poll(context);
+        let _: Poll<Infallible> = connections.as_mut().poll(context);
         let _ = ready.as_mut().poll(context);
         let _: Poll<()> = services.as_mut().poll(context);
         Poll::Pending
     })
     .await
-}
-
-/// All connections. A function of its own, never part of its caller: what it has on the stack while they are made is gone
-/// when they run.
-#[inline(never)]
-fn connections<
-    B: Board,
-    const CONNECTIONS: usize,
-    const TASKS: usize,
-    const TEXT: usize,
-    const UNIT: usize,
-    const WORK: usize,
-    const TCP: usize,
->(
-    target: &Target<'_, B, CONNECTIONS>,
-    stack: Stack<'_>,
-    memory: &mut [ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>; CONNECTIONS],
-) -> impl Future {
-    let mut seat = 0;
-    join_array(memory.each_mut().map(|connection| {
-        let this = seat;
-        seat += 1;
-        net::serve_port(target, this, stack, PORT, connection)
-    }))
 }
 
 fn stage(panel: &mut impl Panel, stage: Stage) {
@@ -369,9 +331,11 @@ fn parse(text: &[u8], source: &str, panel: &mut impl Panel) -> Option<Config> {
 #[inline(never)]
 fn tell_keys_without_effect<B: Board>(config: &Config, panel: &mut impl Panel) {
     let keys = [
-        ("led-green", config.led_green, B::PLACES_LIGHTS),
-        ("led-yellow", config.led_yellow, B::PLACES_LIGHTS),
-        ("led-red", config.led_red, B::PLACES_LIGHTS),
+        ("led-green", config.led_green, B::PLACES_PANEL),
+        ("led-yellow", config.led_yellow, B::PLACES_PANEL),
+        ("led-red", config.led_red, B::PLACES_PANEL),
+        ("display-clk", config.display_clk, B::PLACES_PANEL),
+        ("display-dio", config.display_dio, B::PLACES_PANEL),
         ("SD-MISO", config.sd_miso, B::PLACES_CARD),
         ("SD-MOSI", config.sd_mosi, B::PLACES_CARD),
         ("SD-SCLK", config.sd_sclk, B::PLACES_CARD),

@@ -70,6 +70,14 @@ impl<const TEXT: usize> TextPhase<TEXT> {
         Self { exchange: None, text: Assembly::new(), next_tag: 0 }
     }
 
+    /// No exchange, as at the start.
+    pub(crate) fn renew(&mut self) {
+        let Self { exchange, text, next_tag } = self;
+        *exchange = None;
+        text.clear();
+        *next_tag = 0;
+    }
+
     /// Takes one Text Request with its whole data segment, and writes the text of the answer to the front of `out`, of
     /// which no more is used than a unit to the initiator may carry. What does not fit goes into the answers to the
     /// requests that follow. The response's StatSN, ExpCmdSN and MaxCmdSN are the driver's.

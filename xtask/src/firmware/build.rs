@@ -58,8 +58,21 @@ fn cargo_of(toolchain: &Toolchain, board: &Board, words: &[&str]) -> Result<Comm
     let output = workspace::cache_folder("firmware")?;
     let words = [words, &["--package", board.package], board.options].concat();
     let mut command = toolchain.cargo(board.target, &folder, &output, &words);
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).env("IESP_BUILD_DATE", build_date());
     Ok(command)
+}
+
+/// The date that a program says it was built at, the same for the same sources: what `SOURCE_DATE_EPOCH` says
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>), or that of the last commit to what boards are made of; else empty.
+pub fn build_date() -> String {
+    let told = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    if let Some(date) = told.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0)) {
+        return date.format("%Y-%m-%d").to_string();
+    }
+    let mut git = Command::new("git");
+    git.current_dir(workspace::root()).args(["log", "-1", "--format=%cs", "--", "target", "Cargo.lock"]);
+    let said = git.stderr(Stdio::null()).output().ok().filter(|output| output.status.success());
+    said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 /// Copies the program to the folder `build/firmware`, and makes what the board's tool takes of it; answers with that file.

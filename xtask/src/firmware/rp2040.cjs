@@ -20,6 +20,44 @@ chip.core.VTOR = VECTORS;
 chip.core.SP = chip.flashView.getUint32(VECTORS & 0xffffff, true);
 chip.core.PC = chip.flashView.getUint32((VECTORS & 0xffffff) + 4, true) & ~1;
 
+// The boot ROM's functions that write the flash (RP2040 data sheet, 2.8.3.1), each a breakpoint and a return: the flash is NOR, whose
+// bits a write only clears.
+const FUNCTIONS = {
+  IF: () => {},
+  EX: () => {},
+  FC: () => {},
+  CX: () => {},
+  C4: ([to, from, count]) => {
+    for (let at = 0; at < count; at++) chip.writeUint8(to + at, chip.readUint8(from + at));
+  },
+  RE: ([from, count]) => {
+    if (from % 4096 || count % 4096) refuse(`an erasure of ${count} bytes at ${from}`);
+    chip.flash.fill(0xff, from, from + count);
+  },
+  RP: ([to, from, count]) => {
+    if (to % 256 || count % 256) refuse(`a write of ${count} bytes at ${to}`);
+    for (let at = 0; at < count; at++) chip.flash[to + at] &= chip.readUint8(from + at);
+  },
+};
+function refuse(what) {
+  process.stderr.write(`the flash does not take ${what}\n`);
+  process.exit(4);
+}
+const LOOKUP = 0x100;
+const BREAKPOINT_AND_RETURN = 0x4770be00;
+const names = Object.keys(FUNCTIONS);
+for (let number = 0; number <= names.length; number++) {
+  chip.bootrom[LOOKUP / 4 + number] = BREAKPOINT_AND_RETURN | number;
+}
+chip.bootrom[0x18 / 4] = LOOKUP | 1;
+chip.onBreak = (number) => {
+  const registers = chip.core.registers;
+  if (number > 0) return FUNCTIONS[names[number - 1]](registers);
+  const name = String.fromCharCode(registers[1] & 0xff, registers[1] >> 8);
+  if (!FUNCTIONS[name]) refuse(`the boot ROM's function ${name}`);
+  registers[0] = (LOOKUP + 4 * (names.indexOf(name) + 1)) | 1;
+};
+
 const record = Buffer.alloc(16);
 function tell(kind, value) {
   record[0] = kind;

@@ -1,5 +1,5 @@
-//! The path to the card of a board with an RP2040, on an emulated one: npm's rp2040js runs the program, and the simulator's card,
-//! which is strict about the protocol, is on its SPI wires. The chip's WiFi is emulated by nobody.
+//! The path to the card of a board with an RP2040, and its place in flash, on an emulated one: npm's rp2040js runs the program, and the
+//! simulator's card, which is strict about the protocol, is on its SPI wires. The chip's WiFi is emulated by nobody.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -64,7 +64,7 @@ pub fn check(board: &Board) -> Result<()> {
     ensure!(written(&image)? == expected(), "the card does not hold what the board said that it wrote");
     last_lines(&console, 5).iter().for_each(|line| println!("  {line}"));
     println!("  {}", last_lines(&card_log, 1).join(""));
-    println!("{}: the path to the card works on an emulated RP2040", board.name);
+    println!("{}: the path to the card and the flash work on an emulated RP2040", board.name);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, Utc};
 use qemu_launcher::Guest;
 
+use super::build::build_date;
 use crate::process::{Ended, last_lines, run_logged};
 
 /// What QEMU's network calls this machine.
@@ -187,6 +188,7 @@ fn asked(port: u16, dir: &Path) -> Result<String> {
     const UNITS: &str = "1.3.6.1.2.1.142.1.10.2.1.1";
     const LOGINS: &str = "1.3.6.1.2.1.142.1.6.2.1.1";
     const VERSION: &str = "1.3.6.1.4.1.2021.100.2";
+    const BUILT: &str = "1.3.6.1.4.1.2021.100.3";
     const READ: &str = "1.3.6.1.4.1.2021.13.15.1.1.3";
     const WRITTEN: &str = "1.3.6.1.4.1.2021.13.15.1.1.4";
     const FREE_RAM: &str = "1.3.6.1.4.1.2021.4.11.0";
@@ -201,11 +203,13 @@ fn asked(port: u16, dir: &Path) -> Result<String> {
         ensure!(ended == Ended::Exit(0), "{tool} {version} ({ended}): {}", last_lines(&log, 3).join(" | "));
         Ok(last_lines(&log, usize::MAX))
     };
-    let one = [NAME, UNITS, LOGINS, VERSION, READ, WRITTEN, FREE_RAM];
+    let one = [NAME, UNITS, LOGINS, VERSION, BUILT, READ, WRITTEN, FREE_RAM];
     let said = ask("snmpget", "-v2c", COMMUNITY, &one)?;
-    let [name, units, logins, version, read, written, free] = said.as_slice() else { bail!("{said:?}") };
+    let [name, units, logins, version, built, read, written, free] = said.as_slice() else { bail!("{said:?}") };
     ensure!(name.trim_matches('"').starts_with("iESP-"), "the board is called {name}");
     ensure!(!version.trim_matches('"').is_empty(), "no version");
+    let date = build_date();
+    ensure!(built.trim_matches('"') == date, "the program says that it was built at {built}, not {date}");
     for (what, number) in [("units", units), ("logins", logins), ("read", read), ("written", written), ("free", free)] {
         let number: u64 = number.parse().with_context(|| format!("{what}: {number}"))?;
         ensure!(number > 0, "{what}: nothing was counted, after all that was done with the board");

@@ -1,8 +1,6 @@
 //! What is special about boards that QEMU emulates.
 
-use core::fmt::{self, Write};
-
-use iesp_firmware::board::{Panel, Random};
+use iesp_firmware::board::Random;
 use iesp_firmware::card::{Card, Facts};
 use iesp_firmware::sd::{Erased, Error};
 
@@ -62,26 +60,5 @@ impl Random for WeakRandom {
             let next = self.draw().to_le_bytes();
             chunk.iter_mut().zip(next).for_each(|(to, from)| *to = from);
         }
-    }
-}
-
-/// Sends text by a serial line: terminals want a carriage return before a line feed.
-pub fn send_text(text: &str, mut send: impl FnMut(u8)) {
-    for byte in text.bytes() {
-        if byte == b'\n' {
-            send(b'\r');
-        }
-        send(byte);
-    }
-}
-
-/// A board whose panel is its serial console alone.
-#[derive(Debug)]
-pub struct Console<S>(pub S);
-
-impl<S: Write> Panel for Console<S> {
-    fn line(&mut self, text: fmt::Arguments<'_>) {
-        // A console that takes nothing is nobody's trouble.
-        let _ = writeln!(self.0, "{text}");
     }
 }

@@ -8,6 +8,7 @@
 mod emulated;
 mod load;
 mod register;
+mod serial;
 mod time;
 
 use core::pin::Pin;
@@ -15,9 +16,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-pub use emulated::{Console, EmulatedCard, WeakRandom, send_text};
-pub use load::busy_percent;
+pub use emulated::{EmulatedCard, WeakRandom};
+use iesp_firmware::net::services::Health;
 pub use register::Register;
+pub use serial::Serial;
 
 /// What the loop needs of the machine.
 pub trait Machine: Sync {
@@ -26,6 +28,17 @@ pub trait Machine: Sync {
 
     /// Sleeps until that time, or until a device has something; returns at once when it has it already.
     fn sleep(&self, until_us: u64);
+}
+
+/// What a board knows of itself, for SNMP: its heap, in bytes, is the RAM that is not given away for good.
+pub fn health(architecture: &'static str, heap: usize, free: usize) -> Health {
+    Health {
+        cpu_percent: load::busy_percent(),
+        ram: Some(heap as u32),
+        free_ram: Some(free as u32),
+        architecture,
+        ..Health::default()
+    }
 }
 
 /// Whether the network and the program have to be polled before the next sleep. One for each: the program wakes the network

@@ -10,7 +10,7 @@ const UNKNOWN: u8 = u8::MAX;
 static PERCENT: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// How busy the processor was in the last seconds, in percent; `None` in the first ones.
-pub fn busy_percent() -> Option<u8> {
+pub(crate) fn busy_percent() -> Option<u8> {
     Some(PERCENT.load(Ordering::Relaxed)).filter(|percent| *percent != UNKNOWN)
 }
 

@@ -30,7 +30,7 @@ impl Board for Esp {
     type Clock = TimeClock;
     type Panel = BoardPanel;
     type Random = fn(&mut [u8]);
-    const PLACES_LIGHTS: bool = true;
+    const PLACES_PANEL: bool = true;
     const PLACES_CARD: bool = true;
 }
 
@@ -90,5 +90,5 @@ pub async fn run(spawner: Spawner) -> ! {
     };
     let services = NetworkServices { memory: SERVICE_MEMORY.take(), radio, health };
     let extras = Extras { journal: JOURNAL.take(), services, flash, last_words: words.as_deref() };
-    run_with(parts, stack, MEMORY.take(), extras).await
+    match run_with(parts, stack, MEMORY.take(), extras).await {}
 }

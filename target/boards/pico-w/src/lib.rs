@@ -8,6 +8,6 @@ mod panel;
 mod radio;
 
 pub use card::{CardPins, Interrupts, SdBus, card};
-pub use config::in_flash;
+pub use config::{in_flash, kept};
 pub use panel::{Console, Leds};
 pub use radio::{CLM, FIRMWARE, NVRAM, WifiRadio};

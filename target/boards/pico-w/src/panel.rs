@@ -6,8 +6,9 @@ use embassy_rp::Peri;
 use embassy_rp::gpio::{AnyPin, Output};
 use embassy_rp::peripherals::{PIN_0, UART0};
 use embassy_rp::uart::{Blocking, Config, UartTx};
+use embassy_time::Delay;
 use iesp_firmware::board::{Led, Panel};
-use iesp_firmware::pins::Lights;
+use iesp_firmware::pins::{Front, PanelPins};
 
 /// The console.
 pub struct Console(UartTx<'static, Blocking>);
@@ -40,35 +41,42 @@ impl Panel for Console {
 
 /// GPIOs of the board's own LEDs: green and yellow.
 const OWN: [Option<u8>; 3] = [Some(17), Some(18), None];
-/// GPIOs that may have one: neither the card, nor the console, nor the radio has them.
+/// GPIOs that may have one, or a display: neither the card, nor the console, nor the radio has them.
 const FREE: u64 = 0x1c7f_e2fe;
 
-/// The console, and LEDs at GPIO 17 (green) and 18 (yellow), or where the owner has them.
+/// The console, and LEDs at GPIO 17 (green) and 18 (yellow), or where the owner has them; a TM1637 where the owner
+/// has one.
 pub struct Leds {
     console: Console,
-    lights: Lights<Output<'static>>,
+    front: Front<Output<'static>, Delay>,
 }
 
 impl Leds {
     /// The board's own, off.
     pub fn new(console: Console) -> Self {
-        let mut leds = Self { console, lights: Lights::new() };
-        leds.set_lights([-1; 3]);
+        let mut leds = Self { console, front: Front::new(Delay) };
+        leds.place(PanelPins::NONE);
         leds
     }
 }
 
 impl Panel for Leds {
     fn light(&mut self, led: Led, on: bool) {
-        self.lights.light(led, on);
+        self.front.light(led, on);
     }
 
-    fn set_lights(&mut self, gpio: [i16; 3]) {
-        // SAFETY: nothing else of the board has it, and no other light.
+    fn show(&mut self, stage: u16) {
+        self.front.show(stage);
+    }
+
+    fn place(&mut self, pins: PanelPins) {
+        // SAFETY: nothing else of the board has it, and nothing else of the panel.
         let make = |number, on: bool| Output::new(unsafe { AnyPin::steal(number) }, on.into());
         let console = &mut self.console;
-        let wrong = |number| console.line(format_args!("GPIO {number} cannot be a light here"));
-        self.lights.place(gpio, OWN, FREE, make, wrong);
+        let wrong = |number| {
+            console.line(format_args!("GPIO {number} cannot be a light or a display here, or is in use already"))
+        };
+        self.front.place(pins, OWN, FREE, make, wrong);
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {

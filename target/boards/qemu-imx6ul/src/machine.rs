@@ -3,9 +3,8 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
 
 use core::arch::{asm, global_asm};
-use core::fmt;
 
-use bare::{Machine, Register, send_text};
+use bare::{Machine, Register, Serial};
 
 // Secure supervisor mode, caches and MMU off, one core. Sets the stack, clears what has to be zero, and goes on in Rust.
 global_asm!(
@@ -137,16 +136,6 @@ impl Machine for Imx6ul {
 }
 
 /// UART 1.
-pub struct Serial;
-
-impl fmt::Write for Serial {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        send_text(text, put);
-        Ok(())
-    }
-}
-
-fn put(byte: u8) {
-    while UART_STATUS_1.read() & TRANSMITTER_READY == 0 {}
-    UART_DATA.write(u32::from(byte));
+pub fn serial() -> Serial {
+    Serial { data: UART_DATA, status: UART_STATUS_1, takes: |status| status & TRANSMITTER_READY != 0 }
 }

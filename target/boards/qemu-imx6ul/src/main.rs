@@ -9,7 +9,7 @@ mod machine;
 use core::fmt::Write as _;
 use core::pin::pin;
 
-use bare::{Console, EmulatedCard, Machine as _, WeakRandom, busy_percent};
+use bare::{EmulatedCard, Machine as _, Serial, WeakRandom};
 use embassy_net::{Config, StackResources};
 use embedded_alloc::LlffHeap;
 use iesp_firmware::board::NoWatchdog;
@@ -17,13 +17,13 @@ use iesp_firmware::flash::NoFlash;
 use iesp_firmware::last_words::LastWords;
 use iesp_firmware::memory::LargeMemory;
 use iesp_firmware::net::services::wifi::NoRadio;
-use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
+use iesp_firmware::net::services::{NetworkServices, ServiceMemory};
 use iesp_firmware::sd::native::NativeCard;
 use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use imx::Usdhc;
 use static_cell::{ConstStaticCell, StaticCell};
 
-use crate::machine::{Imx6ul, Serial};
+use crate::machine::{Imx6ul, serial};
 
 /// uSDHC1, and the clock that it runs at.
 const USDHC: usize = 0x0219_0000;
@@ -51,18 +51,8 @@ struct Mcimx6ul;
 impl Board for Mcimx6ul {
     type Card = EmulatedCard<NativeCard<Usdhc, TimeClock>>;
     type Clock = TimeClock;
-    type Panel = Console<Serial>;
+    type Panel = Serial;
     type Random = WeakRandom;
-}
-
-fn health() -> Health {
-    Health {
-        cpu_percent: busy_percent(),
-        ram: Some(HEAP_BYTES as u32),
-        free_ram: Some(HEAP.free() as u32),
-        build_date: "",
-        architecture: "ARM Cortex-A7, emulated",
-    }
 }
 
 /// Called by the code at `_start`.
@@ -84,7 +74,7 @@ extern "C" fn start_in_rust() -> ! {
     let parts = Parts::<Mcimx6ul, _> {
         card: EmulatedCard(NativeCard::new(host, TimeClock)),
         clock: TimeClock,
-        panel: Console(Serial),
+        panel: serial(),
         random,
         watchdog: NoWatchdog,
         config: None,
@@ -93,6 +83,7 @@ extern "C" fn start_in_rust() -> ! {
         reset_reason: machine::reset_reason(),
     };
     let network = pin!(runner.run());
+    let health = || bare::health("ARM Cortex-A7, emulated", HEAP_BYTES, HEAP.free());
     let services = NetworkServices { memory: SERVICE_MEMORY.take(), radio: NoRadio, health };
     let extras = Extras { journal: JOURNAL.take(), services, flash: NoFlash, last_words: words.as_deref() };
     let program = pin!(run_with(parts, stack, MEMORY.take(), extras));
@@ -102,6 +93,6 @@ extern "C" fn start_in_rust() -> ! {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     LAST_WORDS.write(format_args!("{info}"));
-    let _ = writeln!(Serial, "{info}");
+    let _ = writeln!(serial(), "{info}");
     machine::reset()
 }

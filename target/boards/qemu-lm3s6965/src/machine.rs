@@ -3,9 +3,8 @@
 #![expect(clippy::undocumented_unsafe_blocks, reason = "registers have one reason together")]
 
 use core::cell::Cell;
-use core::fmt;
 
-use bare::{Machine, Register, send_text};
+use bare::{Machine, Register, Serial};
 
 /// The system clock after a reset: QEMU takes the divider of the PLL (16), whether that is on or not.
 const HZ: u64 = 12_500_000;
@@ -133,16 +132,6 @@ pub fn reset() -> ! {
 }
 
 /// UART 0.
-pub struct Serial;
-
-impl fmt::Write for Serial {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        send_text(text, put);
-        Ok(())
-    }
-}
-
-fn put(byte: u8) {
-    while UART_FLAGS.read() & UART_FULL != 0 {}
-    UART_DATA.write(u32::from(byte));
+pub fn serial() -> Serial {
+    Serial { data: UART_DATA, status: UART_FLAGS, takes: |status| status & UART_FULL == 0 }
 }

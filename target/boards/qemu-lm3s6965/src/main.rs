@@ -10,7 +10,7 @@ mod spi;
 use core::fmt::Write as _;
 use core::pin::pin;
 
-use bare::{Console, EmulatedCard, Machine as _, WeakRandom};
+use bare::{EmulatedCard, Machine as _, Serial, WeakRandom};
 use embassy_net::{Config, StackResources};
 use iesp_firmware::board::NoWatchdog;
 use iesp_firmware::memory::Memory;
@@ -18,7 +18,7 @@ use iesp_firmware::sd::SdCard;
 use iesp_firmware::{Board, Parts, TimeClock};
 use static_cell::{ConstStaticCell, StaticCell};
 
-use crate::machine::{Lm3s, Serial};
+use crate::machine::{Lm3s, serial};
 
 /// Sockets: the connections', DHCP's, and those of the services.
 const SOCKETS: usize = 4;
@@ -35,7 +35,7 @@ struct Lm3s6965;
 impl Board for Lm3s6965 {
     type Card = EmulatedCard<SdCard<spi::Ssi, spi::Select, TimeClock>>;
     type Clock = TimeClock;
-    type Panel = Console<Serial>;
+    type Panel = Serial;
     type Random = WeakRandom;
 }
 
@@ -53,7 +53,7 @@ fn main() -> ! {
     let parts = Parts::<Lm3s6965, _> {
         card: EmulatedCard(SdCard::new(bus, select, TimeClock)),
         clock: TimeClock,
-        panel: Console(Serial),
+        panel: serial(),
         random,
         watchdog: NoWatchdog,
         config: None,
@@ -68,6 +68,6 @@ fn main() -> ! {
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    let _ = writeln!(Serial, "{info}");
+    let _ = writeln!(serial(), "{info}");
     machine::reset()
 }

@@ -9,7 +9,7 @@ use imxrt_ral as ral;
 use static_cell::{ConstStaticCell, StaticCell};
 use teensy4_bsp::board::IPG_FREQUENCY;
 
-use crate::machine::{MACHINE, Serial};
+use crate::machine::{MACHINE, serial};
 use crate::phy::Dp83825;
 use crate::pins::{give, iomuxc};
 
@@ -73,7 +73,7 @@ pub fn begin(
     enet.enable_rmii_mode(true);
     let phy = Dp83825::begin(&mut enet);
     if !phy.answers() {
-        let _ = writeln!(Serial, "Ethernet: the PHY does not answer: there is no network");
+        let _ = writeln!(serial(), "Ethernet: the PHY does not answer: there is no network");
     }
     let ethernet = ETHERNET.init(Ethernet::new(enet, phy, address));
     EVENT_MASK.write(FRAMES);

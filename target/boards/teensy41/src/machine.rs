@@ -1,9 +1,8 @@
 //! Clock, sleep, reset, watchdog and console of the i.MX RT1062.
 
 use core::cell::Cell;
-use core::fmt;
 
-use bare::{Machine, Register, send_text};
+use bare::{Machine, Register, Serial};
 use imxrt_ral as ral;
 
 /// A register of those below.
@@ -156,16 +155,6 @@ impl iesp_firmware::board::Watchdog for Watchdog {
 }
 
 /// LPUART6, once it is set up.
-pub struct Serial;
-
-impl fmt::Write for Serial {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        send_text(text, put);
-        Ok(())
-    }
-}
-
-fn put(byte: u8) {
-    while UART_STATUS.read() & TRANSMITTER_EMPTY == 0 {}
-    UART_DATA.write(u32::from(byte));
+pub fn serial() -> Serial {
+    Serial { data: UART_DATA, status: UART_STATUS, takes: |status| status & TRANSMITTER_EMPTY != 0 }
 }

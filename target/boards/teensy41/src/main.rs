@@ -17,14 +17,13 @@ use core::fmt::Write as _;
 use core::mem::MaybeUninit;
 use core::pin::pin;
 
-use bare::busy_percent;
 use cortex_m_rt::{ExceptionFrame, entry, exception};
 use embassy_net::{Config, StackResources};
 use embedded_alloc::LlffHeap;
 use iesp_firmware::flash::NoFlash;
 use iesp_firmware::memory::LargeMemory;
 use iesp_firmware::net::services::wifi::NoRadio;
-use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
+use iesp_firmware::net::services::{NetworkServices, ServiceMemory};
 use iesp_firmware::sd::native::NativeCard;
 use iesp_firmware::{Board, Extras, Parts, TimeClock, run_with};
 use imx::Usdhc;
@@ -33,7 +32,7 @@ use imxrt_rt as _;
 use static_cell::{ConstStaticCell, StaticCell};
 use teensy4_bsp::board::{self, T41Resources};
 
-use crate::machine::{MACHINE, Serial};
+use crate::machine::{MACHINE, serial};
 use crate::panel::Leds;
 use crate::random::Generator;
 
@@ -60,16 +59,6 @@ impl Board for Teensy41 {
     type Clock = TimeClock;
     type Panel = Leds;
     type Random = Generator;
-}
-
-fn health() -> Health {
-    Health {
-        cpu_percent: busy_percent(),
-        ram: Some(HEAP_BYTES as u32),
-        free_ram: Some(HEAP.free() as u32),
-        build_date: "",
-        architecture: "i.MX RT1062",
-    }
 }
 
 #[entry]
@@ -107,6 +96,7 @@ fn main() -> ! {
         prefix: "iTEENSY",
         reset_reason,
     };
+    let health = || bare::health("i.MX RT1062", HEAP_BYTES, HEAP.free());
     let services = NetworkServices { memory: SERVICE_MEMORY.take(), radio: NoRadio, health };
     let extras = Extras { journal: JOURNAL.take(), services, flash: NoFlash, last_words: words.as_deref() };
     let network = pin!(runner.run());
@@ -128,6 +118,6 @@ unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
 /// The next start tells what ended this one.
 fn end(words: core::fmt::Arguments<'_>) -> ! {
     last_words::record().write(words);
-    let _ = writeln!(Serial, "{words}");
+    let _ = writeln!(serial(), "{words}");
     machine::reset()
 }

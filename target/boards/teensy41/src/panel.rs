@@ -5,7 +5,7 @@ use core::fmt::{self, Write as _};
 use iesp_firmware::board::{Led, Panel};
 use teensy4_bsp::hal::gpio::Output;
 
-use crate::machine::Serial;
+use crate::machine::serial;
 
 /// LEDs at pins 7 (green), 6 (yellow) and 5 (red), and the console at pin 1.
 pub struct Leds {
@@ -31,6 +31,6 @@ impl Panel for Leds {
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
         // A console that takes nothing is nobody's trouble.
-        let _ = writeln!(Serial, "{text}");
+        let _ = writeln!(serial(), "{text}");
     }
 }

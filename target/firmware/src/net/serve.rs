@@ -1,5 +1,6 @@
 //! iSCSI's TCP port: a socket a connection, for ever.
 
+use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use embassy_futures::join::join;
@@ -37,7 +38,7 @@ pub async fn serve_port<
     stack: Stack<'_>,
     port: u16,
     memory: &mut ConnectionMemory<TASKS, TEXT, UNIT, WORK, TCP>,
-) -> ! {
+) -> Infallible {
     let (received, sending, protocol, mut buffers) = memory.split();
     if CONNECTIONS > 1 {
         let mut socket = socket(stack, received, sending);

@@ -19,7 +19,7 @@ use crate::extents::Extents;
 use crate::log::Log;
 use crate::sd::{Erased, Error};
 use crate::store::Store;
-pub use connection::{Buffers, Carries, End, NO_CARRIES, Protocol};
+pub use connection::{Buffers, Carries, End, NO_CARRIES, Protocol, UNIT_OVERHEAD};
 use seats::Seats;
 
 /// Boards with room for units of so many bytes take data unasked.
@@ -123,11 +123,9 @@ pub struct Target<'m, B: Board, const CONNECTIONS: usize> {
     last_tsih: Cell<u16>,
 }
 
-/// Why a target cannot be made.
+/// Why a disk cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
-    /// Its name is too long.
-    Name,
     /// More disks than [`LUNS`].
     TooManyDisks,
     /// A disk of no blocks, or the card was not started.
@@ -139,18 +137,14 @@ pub enum TargetError {
 impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
     /// A target that nobody uses, without disks: they are added by [`add`](Self::add). `trim`: UNMAP is served where the card
     /// erases to zeros.
-    ///
-    /// # Errors
-    /// When the name is empty or longer than 223 bytes.
     pub fn new(
-        name: &str,
+        name: String<223>,
         credentials: Option<Credentials>,
         store: Store<'m, B::Card>,
         (clock, panel, random): (B::Clock, Log<'m, B::Panel>, B::Random),
         trim: bool,
-    ) -> Result<Self, TargetError> {
-        let name = name.try_into().ok().filter(|name: &String<223>| !name.is_empty()).ok_or(TargetError::Name)?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             name,
             credentials,
             portal: None,
@@ -164,7 +158,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             counters: Cell::new(Counters::default()),
             trim,
             last_tsih: Cell::new(0),
-        })
+        }
     }
 
     /// Serves a disk of the card as the next logical unit. `buffer` is how many bytes of a

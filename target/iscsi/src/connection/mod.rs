@@ -252,6 +252,43 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         }
     }
 
+    /// As [`Connection::new`], in place of a connection that is over, without a second one on the stack. What its driver asked for by
+    /// [`Connection::take_units_whole`] and [`Connection::with_window`] stays.
+    pub fn renew(&mut self, limits: Limits, timeouts: Timeouts, tsih: u16, now: u64) {
+        // Each field by its name: none is forgotten.
+        let Self {
+            phase,
+            login,
+            text,
+            parameters,
+            discovery,
+            tsih: its_tsih,
+            stat_sn,
+            window,
+            slots,
+            placing,
+            places: _,
+            early,
+            timers,
+            digests,
+            statistics,
+        } = self;
+        *phase = Phase::Login;
+        login.renew(limits);
+        text.renew();
+        *parameters = Parameters::default();
+        *discovery = false;
+        *its_tsih = tsih;
+        *stat_sn = 0;
+        *window = Window::new(0);
+        slots.renew();
+        *placing = None;
+        *early = receive::Early::default();
+        *timers = Timers::new(timeouts, now);
+        *digests = Digests::default();
+        *statistics = Statistics::default();
+    }
+
     /// For a driver whose buffer holds every unit whole: there will be no [`Event::Place`].
     pub const fn take_units_whole(&mut self) {
         self.places = false;

@@ -81,6 +81,12 @@ impl<const TASKS: usize> Slots<TASKS> {
         }
     }
 
+    /// No task is there; how many there may be stays.
+    pub(crate) fn renew(&mut self) {
+        let most = self.most;
+        *self = Self { most, ..Self::new() };
+    }
+
     /// Takes no more than this many commands that are not immediate at a time, and at least one.
     pub(crate) fn limit(&mut self, most: u32) {
         self.most = (most.max(1) as usize).min(TASKS - Self::RESERVE);

@@ -130,6 +130,36 @@ impl<const TEXT: usize> Login<TEXT> {
         }
     }
 
+    /// As [`Login::new`], in place.
+    pub(crate) fn renew(&mut self, limits: Limits) {
+        let Self {
+            limits: its_limits,
+            parameters,
+            stage,
+            phase,
+            identity,
+            names,
+            authentication,
+            security,
+            seen,
+            seen_in_stage,
+            told_group_tag,
+            told_segment_length,
+            text,
+        } = self;
+        *its_limits = limits;
+        *parameters = Parameters::default();
+        *stage = Stage::SecurityNegotiation;
+        *phase = Phase::Asking;
+        *identity = None;
+        *names = None;
+        *authentication = true;
+        *security = Security::Undecided;
+        (*seen, *seen_in_stage) = (0, 0);
+        (*told_group_tag, *told_segment_length) = (false, false);
+        text.clear();
+    }
+
     /// Takes one Login Request with its whole data segment, and writes the text of the answer to the front of `out`.
     ///
     /// `out` wants `TEXT` bytes; what does not fit goes into the answers to the requests that follow.

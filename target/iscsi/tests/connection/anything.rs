@@ -312,6 +312,26 @@ proptest! {
         pieces.iter().for_each(|piece| driver.feed(piece));
     }
 
+    /// A connection that is renewed has nothing of the one before it, however that ended.
+    #[test]
+    fn a_renewed_connection_is_a_new_one(
+        before in prop::collection::vec(act(), 0..20),
+        cut in 0.0..1.0,
+        digests: (bool, bool),
+        acts in prop::collection::vec(act(), 0..20),
+    ) {
+        let (before, bytes) = (session(digests.0, &before), session(digests.1, &acts));
+        let mut used = Driver::new(limits());
+        used.feed(&before[..(before.len() as f64 * cut) as usize]);
+        let mut renewed = Driver { target: used.target, ..Driver::new(limits()) };
+        renewed.target.renew(limits(), Timeouts::default(), 7, 0);
+        let mut new = Driver::new(limits());
+        prop_assert_eq!(format!("{:?}", renewed.target), format!("{:?}", new.target));
+        renewed.feed(&bytes);
+        new.feed(&bytes);
+        prop_assert_eq!((renewed.log, renewed.sent), (new.log, new.sent));
+    }
+
     /// Bytes that mean nothing, in full feature phase: headers with right lengths, so that they are looked at.
     #[test]
     fn noise_after_the_login(

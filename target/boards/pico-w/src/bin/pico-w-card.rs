@@ -1,5 +1,5 @@
 //! The path to the card on its own: starts the card, writes blocks one by one and in a row, reads them, and says on the console
-//! whether they are what was written. `cargo xtask firmware run pico-w --check` runs it on an emulated RP2040.
+//! whether they are what was written; then the same with the place in flash for the configuration. `cargo xtask firmware run pico-w --check` runs it on an emulated RP2040.
 
 #![no_std]
 #![no_main]
@@ -8,8 +8,10 @@ use core::fmt::Write as _;
 use core::panic::PanicInfo;
 
 use embassy_executor::Spawner;
-use iesp_board_pico_w::{CardPins, Console, card};
+use iesp_board_pico_w::{CardPins, Console, card, kept};
 use iesp_firmware::card::Card;
+use iesp_firmware::config::FILE_MAX;
+use iesp_firmware::flash::FlashStore;
 
 /// Where it writes, and how many blocks at once.
 const FIRST: u32 = 4096;
@@ -29,7 +31,10 @@ async fn main(_spawner: Spawner) {
         send: p.DMA_CH0,
         receive: p.DMA_CH1,
     });
-    let result = check(&mut card, &mut console).await;
+    let mut result = check(&mut card, &mut console).await;
+    if result.is_ok() {
+        result = check_flash(&mut kept(p.FLASH), &mut console);
+    }
     let _ = match result {
         Ok(()) => writeln!(console, "card: PASSED"),
         Err(why) => writeln!(console, "card: FAILED: {why}"),
@@ -58,6 +63,22 @@ async fn check(card: &mut impl Card, console: &mut Console) -> Result<(), &'stat
         return Err("what is read is not what was written");
     }
     let _ = writeln!(console, "card: {BLOCKS} blocks written and read");
+    Ok(())
+}
+
+/// Texts take turns on the two sectors: three of them write one of the sectors again.
+fn check_flash(kept: &mut impl FlashStore, console: &mut Console) -> Result<(), &'static str> {
+    let mut room = [0; FILE_MAX];
+    if kept.read(&mut room).is_some() {
+        return Err("there is a text in the flash that nobody wrote");
+    }
+    for text in [&b"{\"target-name\": \"first\"}"[..], &[b'x'; 700], b"{}"] {
+        kept.write(text).map_err(|_| "the flash cannot be written")?;
+        if kept.read(&mut room) != Some(text) {
+            return Err("the flash does not hold what was written");
+        }
+    }
+    let _ = writeln!(console, "flash: 3 texts written and read");
     Ok(())
 }
 

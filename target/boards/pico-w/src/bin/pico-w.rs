@@ -17,8 +17,9 @@ use embassy_rp::peripherals::PIO0;
 use embassy_rp::pio::Pio;
 use embassy_rp::watchdog::{ResetReason, Watchdog};
 use embassy_time::Duration;
-use iesp_board_pico_w::{CLM, CardPins, Console, FIRMWARE, Interrupts, Leds, NVRAM, SdBus, WifiRadio, card, in_flash};
-use iesp_firmware::flash::NoFlash;
+use iesp_board_pico_w::{
+    CLM, CardPins, Console, FIRMWARE, Interrupts, Leds, NVRAM, SdBus, WifiRadio, card, in_flash, kept,
+};
 use iesp_firmware::last_words::LastWords;
 use iesp_firmware::memory::MediumMemory;
 use iesp_firmware::net::services::{Health, NetworkServices, ServiceMemory};
@@ -49,7 +50,7 @@ impl Board for PicoW {
     type Clock = TimeClock;
     type Panel = Leds;
     type Random = fn(&mut [u8]);
-    const PLACES_LIGHTS: bool = true;
+    const PLACES_PANEL: bool = true;
 }
 
 /// The ring oscillator's bits: the chip has no better source (RP2040 data sheet, 2.17.5).
@@ -131,8 +132,8 @@ async fn main(spawner: Spawner) {
         radio: WifiRadio::new(control, stack),
         health: || Health { architecture: "RP2040", ..Health::default() },
     };
-    let extras = Extras { journal: JOURNAL.take(), services, flash: NoFlash, last_words: words.as_deref() };
-    run_with(parts, stack, MEMORY.take(), extras).await
+    let extras = Extras { journal: JOURNAL.take(), services, flash: kept(p.FLASH), last_words: words.as_deref() };
+    match run_with(parts, stack, MEMORY.take(), extras).await {}
 }
 
 #[panic_handler]

@@ -62,8 +62,14 @@ impl Services for NoServices {
     }
 }
 
+/// When the program was built, as 2026-01-31: whoever builds it says so by this variable, or it is empty.
+pub const BUILD_DATE: &str = match option_env!("IESP_BUILD_DATE") {
+    Some(date) => date,
+    None => "",
+};
+
 /// What only the board itself knows, for SNMP.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Health {
     /// How busy its CPU was lately.
     pub cpu_percent: Option<u8>,
@@ -75,6 +81,12 @@ pub struct Health {
     pub build_date: &'static str,
     /// What it runs on.
     pub architecture: &'static str,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { cpu_percent: None, ram: None, free_ram: None, build_date: BUILD_DATE, architecture: "" }
+    }
 }
 
 /// The memory of all services: a board keeps it in a `static`.

@@ -17,7 +17,7 @@ use core::task::Poll;
 
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
-use iesp_iscsi::{Close, Connection, Outbox};
+use iesp_iscsi::{Close, Connection, Limits, Outbox, Timeouts};
 use iesp_scsi::NexusId;
 
 use super::Target;
@@ -33,7 +33,7 @@ const SEND_LIMIT_US: u32 = 60_000_000;
 const REINSTATEMENT_US: u32 = 10_000_000;
 
 /// Bytes of a unit that are not data: headers, additional header segments of a reasonable length, digests, padding.
-const UNIT_OVERHEAD: usize = 128;
+pub const UNIT_OVERHEAD: usize = 128;
 
 /// Incomplete blocks of writes that a connection can hold: for initiators whose units are no whole blocks.
 pub type Carries = [[u8; BLOCK]; CARRIES];
@@ -41,7 +41,7 @@ const CARRIES: usize = 2;
 /// Nothing in them.
 pub const NO_CARRIES: Carries = [[0; BLOCK]; CARRIES];
 
-/// Room for the protocol of a connection, which is made anew for each. As it is at the start it is zeros, which a board's flash need not
+/// Room for the protocol of a connection, which is renewed for each. As it is at the start it is zeros, which a board's flash need not
 /// hold: an `Option` takes a pattern that no connection has, and with it all of the memory lies in flash, too.
 #[derive(Debug)]
 #[repr(u8)]
@@ -54,11 +54,26 @@ pub enum Protocol<const TASKS: usize, const TEXT: usize> {
 }
 
 impl<const TASKS: usize, const TEXT: usize> Protocol<TASKS, TEXT> {
-    fn insert(&mut self, connection: Connection<TASKS, TEXT>) -> &mut Connection<TASKS, TEXT> {
-        *self = Self::Of(connection);
+    /// Makes it, which takes twice its size of the stack: for a time when there is little else.
+    #[inline(never)]
+    pub fn prepare(&mut self) {
+        *self = Self::Of(Connection::new(Limits::default(), Timeouts::default(), 1, 0));
+        if let Self::Of(connection) = self {
+            connection.take_units_whole();
+        }
+    }
+
+    /// For a new connection.
+    fn renewed(&mut self, limits: Limits, timeouts: Timeouts, tsih: u16, now: u64) -> &mut Connection<TASKS, TEXT> {
+        if matches!(self, Self::Empty) {
+            self.prepare();
+        }
         match self {
-            Self::Of(connection) => connection,
-            Self::Empty => unreachable!("it was put there"),
+            Self::Of(connection) => {
+                connection.renew(limits, timeouts, tsih, now);
+                connection
+            }
+            Self::Empty => unreachable!("it was prepared"),
         }
     }
 }
@@ -180,7 +195,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         if !fits {
             return End::Closed("the connection's buffers are too small");
         }
-        let protocol = self.begin(protocol, segment);
+        let protocol = protocol.renewed(Self::limits(segment), Self::timeouts(), self.next_tsih(), self.now_ms());
         let mut driver = Driver {
             target: self,
             stream,
@@ -210,22 +225,6 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         };
         driver.finish(end).await;
         end
-    }
-}
-
-impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
-    /// Makes a connection's protocol where it stays. Never part of its caller: a small board has no room for a second one
-    /// on the stack while it serves.
-    #[inline(never)]
-    fn begin<'p, const TASKS: usize, const TEXT: usize>(
-        &self,
-        protocol: &'p mut Protocol<TASKS, TEXT>,
-        segment: usize,
-    ) -> &'p mut Connection<TASKS, TEXT> {
-        let now = self.now_ms();
-        let protocol = protocol.insert(Connection::new(Self::limits(segment), Self::timeouts(), self.next_tsih(), now));
-        protocol.take_units_whole();
-        protocol
     }
 }
 
