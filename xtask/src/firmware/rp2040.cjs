@@ -20,6 +20,9 @@ chip.core.VTOR = VECTORS;
 chip.core.SP = chip.flashView.getUint32(VECTORS & 0xffffff, true);
 chip.core.PC = chip.flashView.getUint32((VECTORS & 0xffffff) + 4, true) & ~1;
 
+// The cache before the flash (2.6.3), of which the emulator has nothing: no reads are under way in the background.
+chip.peripherals[0x14000] = { readUint32: () => 0, writeUint32Atomic: () => {} };
+
 // The boot ROM's functions that write the flash (RP2040 data sheet, 2.8.3.1), each a breakpoint and a return: the flash is NOR, whose
 // bits a write only clears.
 const FUNCTIONS = {
