@@ -99,7 +99,8 @@ impl Lane {
         self.waiting.len() + self.in_flight()
     }
 
-    fn in_flight(&self) -> usize {
+    /// Of these, those that the server was sent, or is being sent.
+    pub fn in_flight(&self) -> usize {
         FLIGHTS - self.free.len()
     }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::courtesy::Courtesy;
 use super::handshake::Export;
 use super::lane::{BATCH, Lane};
 use super::protocol::{Command, Request};
@@ -50,8 +51,13 @@ pub enum LinkEnd {
 
 /// Sends the calls of `lane` and takes their replies until the connection ends. What was not answered stays in the lane.
 pub async fn drive(mut stream: Box<dyn Stream>, lane: Rc<RefCell<Lane>>, export: Export) -> LinkEnd {
-    let mut replies = Replies::new(&export);
-    let end = poll_fn(|cx| poll(&mut *stream, &mut lane.borrow_mut(), &mut replies, cx)).await;
+    let (mut replies, mut courtesy) = (Replies::new(&export), Courtesy::default());
+    let end = poll_fn(|cx| {
+        let mut lane = lane.borrow_mut();
+        courtesy.leave_turn(lane.in_flight());
+        poll(&mut *stream, &mut lane, &mut replies, cx)
+    })
+    .await;
     match end {
         Ok(()) | Err(LinkEnd::Retired) => {
             let goodbye = Request { command: Command::Disconnect, flags: 0, offset: 0, len: 0 };

@@ -9,6 +9,7 @@ mod address;
 mod call;
 mod client;
 mod connect;
+mod courtesy;
 mod handshake;
 mod journal;
 mod lane;
