@@ -101,7 +101,7 @@ fn short_data_out_writes_the_blocks_that_come() {
         answer.good();
         assert_eq!(disk.blocks(0, 2), [0x77; 1024]);
         assert_eq!(disk.blocks(2, 2), [0; 1024]);
-        disk.run(&cdb, &[]).good();
+        disk.run_with(HOST, &self::cdb(&cdb), &[], Transfer::default()).good();
     }
 }
 
@@ -117,6 +117,17 @@ fn data_out_that_ends_within_a_block_is_refused() {
         }
         // More than the CDB asks for is no part of it.
         disk.run(&cdb, &[0x77; 2050]).good();
+    }
+}
+
+/// An initiator that waits for data where the CDB takes some: GOOD would tell of a write that never was.
+#[test]
+fn a_write_that_is_to_send_data_is_refused() {
+    let mut disk = Disk::plain();
+    for bytes in [&ten(0x2a, 0, 0, 1)[..], &ten(0x2e, 2, 0, 1), &sixteen(0x8a, 0, 0, 1)] {
+        let answer = disk.run_with(HOST, &cdb(bytes), &[], Transfer { data_out: 0, data_in: 512 });
+        assert_eq!(answer.code(), (5, 0x0e, 3), "{:#x}", bytes[0]);
+        assert!(disk.steps.is_empty());
     }
 }
 

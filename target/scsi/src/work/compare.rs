@@ -1,6 +1,6 @@
 //! What compares: VERIFY, WRITE AND VERIFY and COMPARE AND WRITE (SBC-3 5.26 ff., 5.36 ff., 5.2).
 
-use super::transfer::{ends_within_a_block, whole_blocks};
+use super::transfer::{is_no_write, whole_blocks};
 use super::{Context, Next, Plan, Work, blocks_on_medium, check_range, check_transfer, refuse_write};
 use crate::cdb;
 use crate::contract::{Completion, Outcome, Step, Streaming, Transfer};
@@ -193,7 +193,7 @@ impl Plan {
             return Ok(Self::nothing());
         }
         let data_out = blocks * unit.capabilities.block_size;
-        if ends_within_a_block(unit, transfer, data_out) {
+        if is_no_write(unit, transfer, data_out) {
             return Ok(Self::refused_with_residual(unit, data_out));
         }
         let work = Work::Verify(Verify { sweep: Sweep::new(lba, blocks), check, write_first: true });

@@ -90,11 +90,12 @@ impl Prefetch {
     }
 }
 
-/// Fewer data are announced than the CDB asks for, and the last block is not whole. (Where whole blocks are missing, those
-/// that come are written.)
+/// Fewer data are announced than the CDB asks for, and the last block is not whole; or the initiator waits for data in
+/// place of sending any. (Where whole blocks are missing, those that come are written.)
 #[inline]
-pub(super) fn ends_within_a_block(unit: &Unit, transfer: Transfer, data_out: u32) -> bool {
-    transfer.data_out < data_out && !transfer.data_out.is_multiple_of(unit.capabilities.block_size)
+pub(super) fn is_no_write(unit: &Unit, transfer: Transfer, data_out: u32) -> bool {
+    transfer.data_out < data_out
+        && (!transfer.data_out.is_multiple_of(unit.capabilities.block_size) || transfer.data_in > 0)
 }
 
 impl Plan {
@@ -120,15 +121,15 @@ impl Plan {
             return Ok(Self::nothing());
         }
         let data_out = blocks * unit.capabilities.block_size;
-        if ends_within_a_block(unit, transfer, data_out) {
+        if is_no_write(unit, transfer, data_out) {
             return Ok(Self::refused_with_residual(unit, data_out));
         }
         let work = Work::Write(Write { lba, blocks, fua });
         Ok(Self { work, hold: Hold::shared(lba, u64::from(blocks)), data_out, data_in: 0 })
     }
 
-    /// Nothing of a write whose data end within a block is written, and the initiator is told so; the residual still says
-    /// how much it announced too little.
+    /// Nothing of such a write is written, and the initiator is told so; the residual still says how much it announced too
+    /// little.
     #[cold]
     pub(super) fn refused_with_residual(unit: &Unit, data_out: u32) -> Self {
         let completion = unit.check_condition(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
