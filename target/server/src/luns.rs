@@ -6,6 +6,7 @@ use iesp_scsi::LogicalUnit;
 
 use crate::backend::Backend;
 use crate::config::DiskConfig;
+use crate::disk::Trouble;
 use crate::target::SESSIONS;
 
 /// A logical unit with what it stands on.
@@ -23,6 +24,8 @@ pub struct Lun {
     pub backend: Arc<dyn Backend>,
     /// log2 of a block's bytes.
     pub block_shift: u32,
+    /// What was told of its failures.
+    pub trouble: Trouble,
 }
 
 impl Lun {

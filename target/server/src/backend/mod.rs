@@ -93,6 +93,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// Nobody will call it any more: what it has running on other threads ends.
     fn close(&self) {}
 
+    /// It has lost its name: what is on it will be gone once nobody has it open.
+    fn is_deleted(&self) -> bool {
+        false
+    }
+
     /// Bytes that it takes below; `None` where that is not known.
     fn allocated(&self) -> Option<u64> {
         None

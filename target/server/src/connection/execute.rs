@@ -69,6 +69,9 @@ impl Driver<'_> {
         loop {
             let slot = &mut self.slots[id];
             let Some(lun) = luns.get(slot.lun) else { return };
+            if let Outcome::Failed(error) = outcome {
+                lun.trouble.failed(lun, error);
+            }
             let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
             let data_out = match &slot.data {
                 Some(data) => data.get(..slot.data_len).unwrap_or(data),

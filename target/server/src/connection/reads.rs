@@ -161,6 +161,9 @@ impl Driver<'_> {
         let slot = &mut self.slots[id];
         slot.state = State::Collecting;
         let Some(lun) = luns.get(slot.lun) else { return };
+        if let Outcome::Failed(error) = outcome {
+            lun.trouble.failed(lun, error);
+        }
         let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
         let buffers = Buffers { data_out: &[], reply: &mut workspace.reply, scratch: &mut workspace.scratch };
         let Some(task) = &mut slot.task else { return };

@@ -1,8 +1,10 @@
 //! Disks: opened, locked, with an identity of their own, made into logical units.
 
 mod identity;
+mod trouble;
 
 pub use identity::state_folder;
+pub use trouble::Trouble;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -145,7 +147,8 @@ fn lun(
     let unit = LogicalUnit::new(capabilities(&backend.facts(), config), identity);
     let row = statistics.row(target, number, &config.source.to_string());
     let block_shift = config.block_size.trailing_zeros();
-    let lun = Arc::new(Lun { number, row, config: config.clone(), unit, backend, block_shift });
+    let trouble = Trouble::default();
+    let lun = Arc::new(Lun { number, row, config: config.clone(), unit, backend, block_shift, trouble });
     let watched = Arc::downgrade(&lun);
     lun.backend.watch(Box::new(move |len| {
         // One that is gone has no size.

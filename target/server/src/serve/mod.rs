@@ -2,6 +2,7 @@
 
 mod announce;
 mod build;
+mod deleted;
 mod listen;
 mod reload;
 mod shards;
@@ -106,6 +107,7 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         advise(&serving.config);
         let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
         let telling = tokio::spawn(summary::tell(Arc::clone(&node)));
+        let looking = tokio::spawn(deleted::watch(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
         life::detach();
         let signal = loop {
@@ -126,7 +128,7 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         };
         tracing::info!(signal, "stopping");
         service::stopping();
-        for task in watching.iter().chain([&telling]) {
+        for task in watching.iter().chain([&telling, &looking]) {
             task.abort();
         }
         serving.stop().await;

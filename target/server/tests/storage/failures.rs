@@ -1,7 +1,7 @@
 //! Files that fail: each failure has its sense data, and nothing else comes of it.
 
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::place::{disk_folder, forget, full_image, in_namespace, limited};
 use crate::support::{Client, Iesp, cdb};
@@ -67,8 +67,30 @@ fn a_file_that_may_not_grow_has_no_space() {
         // The program lives, and the rest of the disk is there.
         assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), [5; 4096]);
         client.run(SYNCHRONIZE_CACHE).good();
+        // One line for both: which disk, and why.
+        let errors = server.errors();
+        let told: Vec<_> = errors.lines().filter(|line| line.contains("a command failed")).collect();
+        assert!(matches!(told[..], [line] if line.contains(&image) && line.contains("no space")), "{way:?}: {errors}");
         assert_eq!(server.stop().0.code(), Some(0));
     }
+}
+
+/// Nothing fails then, and all is lost at the end: that has to be told while something can be done.
+#[test]
+fn a_file_that_was_deleted_is_told_of() {
+    let folder = disk_folder();
+    let image = crate::support::process::image(folder.path(), "disk", 1 << 20);
+    let server = Iesp::start(&["-d", &image]);
+    let mut client = Client::login(server.address());
+    std::fs::remove_file(&image).expect("it is there");
+    client.put(&cdb::write(0, 8), &[5; 4096]).good();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !server.errors().contains("was deleted") {
+        assert!(Instant::now() < end, "{}", server.errors());
+        std::thread::sleep(LATE);
+    }
+    assert!(server.errors().contains(&image), "{}", server.errors());
+    assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), [5; 4096]);
 }
 
 #[test]

@@ -32,8 +32,8 @@ impl Length {
         self.cut.store(false, Ordering::Relaxed);
     }
 
-    /// Looks; once it was cut it stays so, as what is missing may have been filled with zeros meanwhile.
-    pub(super) fn is_cut(&self, look: impl FnOnce() -> io::Result<u64>) -> bool {
+    /// Looks, and tells the log once, by the file's name; once it was cut it stays so, as what is missing may have been filled with zeros meanwhile.
+    pub(super) fn is_cut(&self, name: &str, look: impl FnOnce() -> io::Result<u64>) -> bool {
         if self.cut.load(Ordering::Relaxed) {
             return true;
         }
@@ -44,6 +44,7 @@ impl Length {
         if !self.cut.swap(true, Ordering::Relaxed) {
             let found = now.unwrap_or(0);
             tracing::error!(
+                disk = name,
                 was = self.get(),
                 found,
                 "the file or device is shorter than it was, or gone: nothing more is written to it; restart, or reload the configuration, after a check"
@@ -54,12 +55,12 @@ impl Length {
 
     /// Looks at most once a tick, which is some milliseconds: for what is done often.
     #[inline]
-    pub(super) fn is_cut_of_late(&self, look: impl FnOnce() -> io::Result<u64>) -> bool {
+    pub(super) fn is_cut_of_late(&self, name: &str, look: impl FnOnce() -> io::Result<u64>) -> bool {
         let now = sys::tick();
         if self.looked.load(Ordering::Relaxed) == now {
             return self.cut.load(Ordering::Relaxed);
         }
         self.looked.store(now, Ordering::Relaxed);
-        self.is_cut(look)
+        self.is_cut(name, look)
     }
 }

@@ -55,6 +55,8 @@ pub enum Medium {
 #[derive(Debug)]
 pub struct FileBackend {
     file: File,
+    /// What the log calls it.
+    name: Box<str>,
     /// But for the length.
     facts: Facts,
     /// It has no name, and its length is chosen here.
@@ -86,7 +88,8 @@ impl FileBackend {
             _ => Medium::File,
         };
         let direct = (options.direct && medium != Medium::Memory).then(|| Alignment::of(&file, options.block_size));
-        Self::new(file, medium, direct.transpose()?, options)
+        let backend = Self::new(file, medium, direct.transpose()?, options)?;
+        Ok(Self { name: path.display().to_string().into(), ..backend })
     }
 
     /// Memory of `len` bytes: sparse, gone at exit.
@@ -118,6 +121,7 @@ impl FileBackend {
         };
         Ok(Self {
             file,
+            name: "memory".into(),
             facts,
             is_own: false,
             medium,
@@ -182,12 +186,16 @@ impl FileBackend {
 
     /// What an error of the system's means. A device that is gone says so by its size; what else it says is misleading.
     fn failure(&self, error: &io::Error) -> IoError {
-        if self.is_watched() && self.length.is_cut(|| sys::len(&self.file)) { self.cut() } else { failure(error) }
+        if self.is_cut() { self.cut() } else { failure(error) }
     }
 
     /// Whether somebody else may cut it.
     const fn is_watched(&self) -> bool {
         !self.is_own
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_watched() && self.length.is_cut(&self.name, || sys::len(&self.file))
     }
 
     /// What it means that it was cut: the medium of a file is damaged, a device is gone.
@@ -198,7 +206,8 @@ impl FileBackend {
     /// Before it is written to: nothing is where it was cut of late.
     #[inline]
     fn check_length(&self) -> Result<(), IoError> {
-        if self.is_watched() && self.length.is_cut_of_late(|| sys::len(&self.file)) { Err(self.cut()) } else { Ok(()) }
+        let is_cut = self.is_watched() && self.length.is_cut_of_late(&self.name, || sys::len(&self.file));
+        if is_cut { Err(self.cut()) } else { Ok(()) }
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -216,7 +225,7 @@ impl FileBackend {
     }
 
     fn sync(&self) -> Result<(), IoError> {
-        if self.is_watched() && self.length.is_cut(|| sys::len(&self.file)) {
+        if self.is_cut() {
             return Err(self.cut());
         }
         if self.medium == Medium::Memory {
@@ -227,7 +236,7 @@ impl FileBackend {
         }
         self.file.sync_data().map_err(|error| {
             self.poisoned.store(true, Ordering::Relaxed);
-            tracing::error!(%error, "a flush failed: what was written since the last one may be lost; restart after a check");
+            tracing::error!(disk = %self.name, %error, "a flush failed: what was written since the last one may be lost; restart after a check");
             self.failure(&error)
         })
     }
@@ -333,6 +342,10 @@ impl Backend for FileBackend {
 
     fn prefetch(&self, offset: u64, len: u64) {
         sys::prefetch(&self.file, offset, len);
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.is_watched() && self.file.metadata().is_ok_and(|metadata| sys::is_deleted(&metadata))
     }
 
     fn allocated(&self) -> Option<u64> {

@@ -59,6 +59,11 @@ pub fn allocated(metadata: &Metadata) -> u64 {
     metadata.blocks() << 9
 }
 
+/// Whether no name leads to it any more.
+pub fn is_deleted(metadata: &Metadata) -> bool {
+    metadata.nlink() == 0
+}
+
 /// Reads, and waits for it.
 pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)

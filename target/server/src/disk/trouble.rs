@@ -1,0 +1,99 @@
+//! What goes wrong with a disk, in the log. A disk that fails does so command after command: a line a while has to do.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use iesp_scsi::IoError;
+
+use crate::luns::Lun;
+
+/// Milliseconds between two lines about a disk.
+const PAUSE: u64 = 5000;
+
+/// Where a file is that has no name any more.
+#[cfg(target_os = "linux")]
+const WHERE: &str = "; until then it can be copied from /proc/PROCESS/fd";
+#[cfg(not(target_os = "linux"))]
+const WHERE: &str = "";
+
+/// What was told of a disk.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// From when on the next line may come, in milliseconds of [`now`].
+    next: AtomicU64,
+    /// Failures since the last line.
+    untold: AtomicU64,
+    /// That its file was deleted.
+    deleted: AtomicBool,
+}
+
+impl Trouble {
+    /// A step of a command failed.
+    #[cold]
+    pub fn failed(&self, lun: &Lun, error: IoError) {
+        let Some(untold) = self.turn(now()) else { return };
+        let (reason, disk) = (reason(error), &lun.config.source);
+        if untold == 0 {
+            tracing::error!(lun = lun.number, %disk, reason, "a command failed");
+        } else {
+            tracing::error!(lun = lun.number, %disk, reason, untold, "commands fail");
+        }
+    }
+
+    /// Looks whether the disk's file still has a name.
+    pub fn look(&self, lun: &Lun) {
+        if lun.backend.is_deleted() && !self.deleted.swap(true, Ordering::Relaxed) {
+            let (disk, process) = (&lun.config.source, std::process::id());
+            tracing::error!(
+                lun = lun.number,
+                %disk,
+                process,
+                "the file was deleted or replaced: what is on the disk is gone when iesp ends{WHERE}"
+            );
+        }
+    }
+
+    /// How many failures were not told, where it is time for a line.
+    fn turn(&self, now: u64) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        let due =
+            now >= next && self.next.compare_exchange(next, now + PAUSE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if due {
+            return Some(self.untold.swap(0, Ordering::Relaxed));
+        }
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+fn reason(error: IoError) -> &'static str {
+    match error {
+        IoError::Medium => "it cannot be read or written",
+        IoError::NoSpace => "there is no space for what is to be written: make room below it",
+        IoError::ReadOnly => "it may not be written any more",
+        IoError::NotReady => "it is not there",
+        IoError::Other => "the system or iesp has no memory or no way for it",
+    }
+}
+
+/// Milliseconds of a clock that never goes back.
+fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX - PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_always_fails_gets_a_line_every_five_seconds() {
+        let trouble = Trouble::default();
+        assert_eq!(trouble.turn(0), Some(0));
+        assert_eq!(trouble.turn(1), None);
+        assert_eq!(trouble.turn(4999), None);
+        assert_eq!(trouble.turn(5000), Some(2));
+        assert_eq!(trouble.turn(20_000), Some(0));
+    }
+}
