@@ -18,10 +18,16 @@ pub fn parse(text: &str) -> Result<u64, String> {
     let number: u64 = digits.parse().map_err(|_| wrong())?;
     let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= i64::MAX as u64);
     match bytes {
-        Some(0) => Err("a disk of 0 bytes has no blocks: give a size such as 10G".to_owned()),
+        Some(0) => Err("0 bytes are too few: give a size such as 10G".to_owned()),
         Some(bytes) => Ok(bytes),
         None => Err(format!("'{text}' is more than a file can hold")),
     }
+}
+
+/// What is wrong with a size that is not made of whole blocks.
+pub fn no_multiple(bytes: u64, block_size: u32) -> String {
+    let next = bytes.next_multiple_of(block_size.into());
+    format!("this is no multiple of the block size of {block_size} bytes: give {next}, for example")
 }
 
 /// Bytes for people: with one decimal, in powers of 1024.

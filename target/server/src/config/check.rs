@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::file::{self, Unreadable};
+use crate::disk;
 use crate::failure::Failure;
 
 /// Says whether a file is right: all that is wrong with it; or what it asks for, and what is better done
@@ -22,6 +23,11 @@ pub fn check(path: &Path) -> Result<(), Failure> {
                 count(config.disks().count(), "disk"),
                 count(config.portals.len(), "address").replace("addresss", "addresses")
             );
+            for disk in config.disks() {
+                if let Err(failure) = disk::look_at(disk) {
+                    println!("warning: {failure}");
+                }
+            }
             for advice in config.advice() {
                 println!("{}: warning: {advice}", path.display());
             }

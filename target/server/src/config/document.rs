@@ -52,7 +52,7 @@ impl Document {
         for problem in &problems {
             let place = self.place(problem.span.start);
             let (line, column) = (place.line, place.column);
-            let _ = writeln!(shown, "{}:{line}:{column}: {}", self.path.display(), problem.message);
+            let _ = writeln!(shown, "{}: {}", self.locate(problem.span.start), problem.message);
             let source = masked(place.text);
             let margin = " ".repeat(line.to_string().len());
             let length = source.chars().count();
@@ -77,12 +77,17 @@ impl Document {
     pub fn summary(&self) -> String {
         let problems = self.problems.borrow();
         let Some(first) = problems.iter().min_by_key(|problem| problem.span.start) else { return String::new() };
-        let place = self.place(first.span.start);
         let more = match problems.len() - 1 {
             0 => String::new(),
             more => format!(" (and {more} more: see `iesp check`)"),
         };
-        format!("{}:{}:{}: {}{more}", self.path.display(), place.line, place.column, first.message)
+        format!("{}: {}{more}", self.locate(first.span.start), first.message)
+    }
+
+    /// A place for a message: `iesp.toml:3:8`.
+    pub fn locate(&self, at: usize) -> String {
+        let place = self.place(at);
+        format!("{}:{}:{}", self.path.display(), place.line, place.column)
     }
 
     fn place(&self, at: usize) -> Place<'_> {

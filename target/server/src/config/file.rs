@@ -9,13 +9,18 @@ use toml::de::DeTable;
 
 use super::document::Document;
 use super::section::{Section, Spot};
-use super::{Config, DiskConfig, LUN_MAX, Limits, PortalConfig, Source, TargetConfig, WINDOW_MAX, flags, names};
+use super::{
+    Config, DiskConfig, LUN_MAX, Limits, Origin, PortalConfig, Source, TargetConfig, WINDOW_MAX, flags, names,
+};
 use crate::access::{Access, Credentials, Pattern, User};
 use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::IoEngine;
 use crate::failure::Failure;
 use crate::target::SESSIONS;
-use crate::{logging, metrics, snmp};
+use crate::{logging, metrics, size, snmp};
+
+/// What a disk is made of, by one of these keys.
+const SOURCES: [&str; 3] = ["file", "ram", "nbd"];
 
 /// Most bytes of a file: none that people write is as long.
 const LONGEST: u64 = 4 << 20;
@@ -250,15 +255,18 @@ impl Reader<'_> {
         let create = section.size("create");
         if let Some(create) = &create {
             if create.value % u64::from(block_size) != 0 {
-                let (size, next) = (create.value, create.value.next_multiple_of(block_size.into()));
-                let message = format!(
-                    "create = {size}: this is no multiple of the block size of {block_size} bytes: give {next}, for example"
-                );
+                let message = format!("create = {}: {}", create.value, size::no_multiple(create.value, block_size));
                 section.report(create.span.clone(), message);
             }
             if !section.has("file") {
                 section.report(create.span.clone(), "create: it makes images: it goes with `file = `");
             }
+        }
+        if let Some(Source::Ram(len)) = source
+            && len % u64::from(block_size) != 0
+        {
+            let message = format!("ram = {len}: {}", size::no_multiple(len, block_size));
+            section.report(section.key_span("ram").unwrap_or(0..0), message);
         }
         let read_only = section.boolean("read-only").is_some_and(|read_only| read_only.value);
         let direct = section.boolean("direct").is_some_and(|direct| direct.value);
@@ -271,6 +279,8 @@ impl Reader<'_> {
         {
             section.report(uuid.span.clone(), "uuid: another disk has it: two disks must not have the same identity");
         }
+        let made_of = SOURCES.into_iter().find_map(|key| section.key_span(key)).unwrap_or(section.span.clone());
+        let origin = Origin::of(section.locate(&made_of));
         section.done();
         let disk = DiskConfig {
             source: source?,
@@ -281,6 +291,7 @@ impl Reader<'_> {
             direct,
             trim_level,
             uuid: uuid.map(|uuid| uuid.value),
+            origin,
         };
         Some((number, disk))
     }
@@ -294,7 +305,7 @@ impl Reader<'_> {
             section.report(reconnect.span.clone(), "nbd-reconnect: it goes with `nbd = `");
         }
         let tls = self.tls(section, nbd.as_ref().is_some_and(|nbd| nbd.value.tls));
-        let there: Vec<_> = ["file", "ram", "nbd"].into_iter().filter(|key| section.has(key)).collect();
+        let there: Vec<_> = SOURCES.into_iter().filter(|key| section.has(key)).collect();
         match there[..] {
             [] => {
                 let message = "[target.lun] says not what it is made of: add `file = `, `ram = ` or `nbd = `";

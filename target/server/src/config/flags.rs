@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::{Config, DiskConfig, LUN_MAX, Limits, PortalConfig, Source, TargetConfig, names};
+use super::{Config, DiskConfig, LUN_MAX, Limits, Origin, PortalConfig, Source, TargetConfig, names};
 use crate::access::{Access, Credentials, User};
 use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::{BackendKind, Cli};
@@ -37,10 +37,10 @@ impl Given {
 }
 
 /// From the command line alone.
-pub fn config(cli: &Cli) -> Result<Config, Failure> {
+pub fn config(cli: &Cli, given: &Given) -> Result<Config, Failure> {
     let name = target_name(cli)?;
     let demo = cli.devices.is_empty();
-    let disks = disks(cli, demo)?;
+    let disks = disks(cli, given, demo)?;
     let access = access(cli)?;
     let portals = portals(cli, if demo { "127.0.0.1" } else { "0.0.0.0" })?;
     let target = TargetConfig { name, alias: None, disks, access: access.clone(), portals: None };
@@ -91,7 +91,7 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
         "nbd_server_name",
     ];
     if given.has("devices") {
-        only_target(config, "-d")?.disks = disks(cli, false)?;
+        only_target(config, "-d")?.disks = disks(cli, given, false)?;
     } else if given.any(&DISK) {
         override_disks(config, cli, given)?;
     }
@@ -165,7 +165,7 @@ fn override_disks(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), F
             disk.block_size = number(&cli.block_size);
         }
         if given.has("physical_block_size") {
-            physical = number(&cli.physical_block_size);
+            physical = check_physical(number(&cli.physical_block_size), disk.block_size)?;
         }
         disk.physical_exponent = (physical.max(disk.block_size) / disk.block_size).trailing_zeros() as u8;
         if let (Some(create), Source::Path(_)) = (cli.create, &disk.source) {
@@ -245,6 +245,15 @@ fn number(text: &str) -> u32 {
     text.parse().unwrap_or(512)
 }
 
+fn check_physical(physical: u32, block_size: u32) -> Result<u32, Failure> {
+    if physical >= block_size {
+        return Ok(physical);
+    }
+    Err(Failure::usage(format!(
+        "--physical-block-size {physical}: a physical block is at least a logical one of {block_size} bytes"
+    )))
+}
+
 fn check_create(create: u64, block_size: u32) -> Result<(), Failure> {
     if create.is_multiple_of(u64::from(block_size)) {
         return Ok(());
@@ -252,9 +261,12 @@ fn check_create(create: u64, block_size: u32) -> Result<(), Failure> {
     Err(Failure::usage(format!("--create {create} is no multiple of the block size of {block_size} bytes")))
 }
 
-fn disks(cli: &Cli, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
+fn disks(cli: &Cli, given: &Given, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
     let block_size = number(&cli.block_size);
-    let physical = number(&cli.physical_block_size).max(block_size);
+    let physical = match (number(&cli.physical_block_size), given.has("physical_block_size")) {
+        (physical, true) => check_physical(physical, block_size)?,
+        (physical, false) => physical.max(block_size),
+    };
     let disk = |source, create| DiskConfig {
         source,
         create,
@@ -264,6 +276,7 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
         direct: cli.direct,
         trim_level: cli.trim_level,
         uuid: cli.uuid,
+        origin: Origin::default(),
     };
     if let Some(create) = cli.create {
         check_create(create, block_size)?;
@@ -300,7 +313,8 @@ fn disks(cli: &Cli, demo: bool) -> Result<Vec<(u16, DiskConfig)>, Failure> {
         BackendKind::File if NbdAddress::is_uri(device) => export(device),
         BackendKind::File => Ok(Source::Path(PathBuf::from(device))),
         BackendKind::Ram => match size::parse(device) {
-            Ok(len) => Ok(Source::Ram(len)),
+            Ok(len) if len.is_multiple_of(block_size.into()) => Ok(Source::Ram(len)),
+            Ok(len) => Err(Failure::usage(format!("-d {device}: {}", size::no_multiple(len, block_size)))),
             Err(error) => Err(Failure::usage(format!("-d {device}: {error}"))),
         },
     };

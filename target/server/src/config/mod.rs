@@ -150,6 +150,36 @@ impl fmt::Display for Source {
     }
 }
 
+/// Where a configuration file asks for something, for messages: `iesp.toml:3:8`. That it stands elsewhere makes nothing
+/// another thing.
+#[derive(Clone, Default)]
+pub struct Origin(Option<Box<str>>);
+
+impl Origin {
+    /// This place.
+    pub fn of(place: String) -> Self {
+        Self(Some(place.into()))
+    }
+
+    /// What to say first of something; nothing where the command line asked for it.
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A configuration is shown the same wherever it stands.
+        f.write_str("…")
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// One disk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskConfig {
@@ -169,6 +199,8 @@ pub struct DiskConfig {
     pub trim_level: u8,
     /// In place of the one that is kept.
     pub uuid: Option<uuid::Uuid>,
+    /// Where it is asked for.
+    pub origin: Origin,
 }
 
 impl Config {
@@ -178,7 +210,7 @@ impl Config {
     /// What is wrong and what to do; of a file, everything that is.
     pub fn load(cli: &Cli, given: &Given) -> Result<Self, Failure> {
         let config = match &cli.config {
-            None => flags::config(cli)?,
+            None => flags::config(cli, given)?,
             Some(path) => {
                 let mut config = Self { file: Some(path.clone()), ..file::load(path)? };
                 flags::override_with(&mut config, cli, given)?;

@@ -41,6 +41,11 @@ impl<'a> Section<'a> {
         &self.name
     }
 
+    /// A place for a message.
+    pub fn locate(&self, span: &Range<usize>) -> String {
+        self.document.locate(span.start)
+    }
+
     /// Something is wrong.
     pub fn report(&self, span: Range<usize>, message: impl Into<String>) {
         self.document.report(span, message);

@@ -18,7 +18,7 @@ use iesp_iscsi::{Limits, Timeouts};
 use tokio::net::TcpListener;
 
 use crate::access::Access;
-use crate::config::{DiskConfig, Source};
+use crate::config::{DiskConfig, Origin, Source};
 use crate::disk::{self, Wanted};
 use crate::logging::Trace;
 use crate::luns::Luns;
@@ -93,6 +93,7 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
         read_only: false,
         trim_level: 1,
         uuid: None,
+        origin: Origin::default(),
     };
     let statistics = Statistics::default();
     let luns = disk::open_all(&[Wanted { target: "test", number: 0, config: &disk }], &statistics, &Homes::default())

@@ -87,10 +87,34 @@ fn options(disk: &DiskConfig) -> OpenOptions {
 }
 
 fn failure(disk: &DiskConfig, error: &dyn std::error::Error) -> Failure {
-    match &disk.source {
-        Source::Path(path) => Failure::runtime(format!("{}: {error}", path.display())),
-        Source::Ram(len) => Failure::runtime(format!("{len} bytes of memory: {error}")),
-        Source::Nbd { address, .. } => Failure::runtime(format!("{address}: {error}")),
+    let message = match &disk.source {
+        Source::Ram(len) => format!("{len} bytes of memory: {error}"),
+        source => format!("{source}: {error}"),
+    };
+    Failure::runtime(match disk.origin.get() {
+        Some(place) => format!("{place}: {message}"),
+        None => message,
+    })
+}
+
+/// As [`failure`], in the words of who asked for the disk: flags, or keys of a file.
+fn open_failure(disk: &DiskConfig, error: &OpenError) -> Failure {
+    match disk.origin.get() {
+        Some(place) => Failure::runtime(format!("{place}: {}: {}", disk.source, error.by_keys())),
+        None => failure(disk, error),
+    }
+}
+
+/// Looks whether a disk's file could be served now, without taking it: it may be served already.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn look_at(disk: &DiskConfig) -> Result<(), Failure> {
+    let Source::Path(path) = &disk.source else { return Ok(()) };
+    match FileBackend::look_at(path, disk.block_size) {
+        Ok(()) => Ok(()),
+        Err(OpenError::Missing) if disk.create.is_some() => Ok(()),
+        Err(error) => Err(open_failure(disk, &error)),
     }
 }
 
@@ -109,13 +133,13 @@ fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Back
     match opened {
         Ok(backend) => Ok(Some(Arc::new(backend))),
         Err(OpenError::Missing) if disk.create.is_some() => Ok(None),
-        Err(error) => Err(failure(disk, &error)),
+        Err(error) => Err(open_failure(disk, &error)),
     }
 }
 
 fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
     let (Source::Path(path), Some(len)) = (&disk.source, disk.create) else {
-        return Err(failure(disk, &OpenError::Missing));
+        return Err(open_failure(disk, &OpenError::Missing));
     };
     let cannot = |error: std::io::Error| Failure::runtime(format!("{} cannot be made: {error}", path.display()));
     if let Some(folder) = path.parent().filter(|folder| folder.ends_with("iesp")) {
@@ -126,7 +150,7 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Failure> {
     made.0.push(path.clone());
     file.set_len(len).map_err(cannot)?;
     file.sync_all().map_err(cannot)?;
-    FileBackend::open(path, &options(disk)).map_err(|error| failure(disk, &error))
+    FileBackend::open(path, &options(disk)).map_err(|error| open_failure(disk, &error))
 }
 
 fn lun(

@@ -166,7 +166,9 @@ fn disks_in_memory() {
     let folder = folder();
     refused(folder.path(), &["-b", "ram"], 2, &["-d", "size"]);
     refused(folder.path(), &["-b", "ram", "-d", "much"], 2, &["-d", "much"]);
-    refused(folder.path(), &["-b", "ram", "-d", "1000"], 1, &["1000", "512"]);
+    refused(folder.path(), &["-b", "ram", "-d", "1000"], 2, &["-d 1000", "512", "give 1024"]);
+    let smaller = ["-b", "ram", "-d", "1M", "--block-size", "4096", "--physical-block-size", "512"];
+    refused(folder.path(), &smaller, 2, &["--physical-block-size 512", "4096"]);
 }
 
 #[test]

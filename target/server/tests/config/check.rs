@@ -41,6 +41,34 @@ fn a_secret_that_is_too_short() {
     assert!(served.iesp.errors().contains("the CHAP secret of \"anna\" has 7 bytes"), "{}", served.iesp.errors());
 }
 
+/// It may be made or mounted later, so that the file is right; but by it nothing would be served now.
+#[test]
+fn disks_that_cannot_be_served() {
+    let folder = folder();
+    std::fs::write(folder.path().join("odd.img"), [0; 1000]).expect("a file");
+    for (disk, word) in [
+        ("file = \"none.img\"", "none.img: there is no such file: add `create = "),
+        ("file = \".\"", "directory"),
+        ("file = \"odd.img\"", "`truncate -s 1024`"),
+        ("file = \"none.img\"\ncreate = \"1M\"", ""),
+    ] {
+        let text = format!("{PORTAL}[[target]]\nname = \"disk\"\n[[target.lun]]\n{disk}\n");
+        let line = text.lines().position(|line| line.starts_with("file")).expect("it is there") + 1;
+        let file = write(folder.path(), &text);
+        let output = command(&["check", &file]).output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        let place = format!("{file}:{line}:1: ");
+        assert_eq!(told.contains(&format!("warning: {place}")), !word.is_empty(), "{told}");
+        assert!(told.contains(word), "{told}");
+        if !word.is_empty() {
+            let output = command(&["--config", &file]).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.starts_with(&format!("iesp: {place}")) && said.contains(word), "{said}");
+        }
+    }
+}
+
 #[test]
 fn all_that_is_wrong_in_one_go() {
     let (output, said) =

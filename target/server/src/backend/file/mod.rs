@@ -92,6 +92,17 @@ impl FileBackend {
         Ok(Self { name: path.display().to_string().into(), ..backend })
     }
 
+    /// Whether what is at a path could be served: as far as that can be told without opening it.
+    ///
+    /// # Errors
+    /// [`OpenError`], for people to read.
+    pub fn look_at(path: &Path, block_size: u32) -> Result<(), OpenError> {
+        match open::kind(path)? {
+            Kind::File => open::check_len(path.metadata()?.len(), block_size),
+            _ => Ok(()),
+        }
+    }
+
     /// Memory of `len` bytes: sparse, gone at exit.
     ///
     /// # Errors
@@ -102,14 +113,7 @@ impl FileBackend {
 
     fn new(file: File, medium: Medium, direct: Option<Alignment>, options: &OpenOptions) -> Result<Self, OpenError> {
         let len = sys::len(&file)?;
-        if len == 0 {
-            return Err(OpenError::Empty);
-        }
-        let block = u64::from(options.block_size);
-        if len % block != 0 {
-            let rounded = len.next_multiple_of(block);
-            return Err(OpenError::NotWholeBlocks { size: len, block: options.block_size, rounded });
-        }
+        open::check_len(len, options.block_size)?;
         let granularity = file.metadata().map_or(4096, |metadata| sys::granularity(&metadata, medium));
         let facts = Facts {
             len,

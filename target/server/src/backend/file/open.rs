@@ -82,8 +82,23 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
-/// Opens and locks a file or a block device; nothing of it is changed.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), OpenError> {
+impl OpenError {
+    /// The message where keys of a configuration file asked for it rather than flags.
+    pub fn by_keys(&self) -> String {
+        match self {
+            Self::Missing => "there is no such file: add `create = \"10G\"`, for example, and it is made".to_owned(),
+            Self::NotWritable => "no permission to write it: change its mode, or add `read-only = true`".to_owned(),
+            Self::NotDirect => "it cannot be read past the page cache: leave out `direct`".to_owned(),
+            Self::DirectBlocks(size) => format!(
+                "past the page cache it is read in larger blocks only: add `block-size = {size}`, or leave out `direct`"
+            ),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What is at a path, where that can be served.
+pub(super) fn kind(path: &Path) -> Result<Kind, OpenError> {
     let kind = match sys::kind(path) {
         Ok(kind) => kind,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(OpenError::Missing),
@@ -92,10 +107,27 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), O
     };
     // Before it is opened: a FIFO would wait for its other end.
     match kind {
-        Kind::Directory => return Err(OpenError::Directory),
-        Kind::Other => return Err(OpenError::Special),
-        Kind::File | Kind::Device => {}
+        Kind::Directory => Err(OpenError::Directory),
+        Kind::Other => Err(OpenError::Special),
+        Kind::File | Kind::Device => Ok(kind),
     }
+}
+
+/// Whether so many bytes are blocks.
+pub(super) fn check_len(len: u64, block_size: u32) -> Result<(), OpenError> {
+    if len == 0 {
+        return Err(OpenError::Empty);
+    }
+    let block = u64::from(block_size);
+    if len.is_multiple_of(block) {
+        return Ok(());
+    }
+    Err(OpenError::NotWholeBlocks { size: len, block: block_size, rounded: len.next_multiple_of(block) })
+}
+
+/// Opens and locks a file or a block device; nothing of it is changed.
+pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), OpenError> {
+    let kind = kind(path)?;
     let read_only = options.read_only;
     let file = sys::open(path, read_only, options.direct).map_err(|error| match error.kind() {
         // O_DIRECT (open(2)).

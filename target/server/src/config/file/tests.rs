@@ -132,6 +132,7 @@ fn faulty() -> Vec<(&'static str, String)> {
         ("same file twice", TARGET.replace("ram = \"1M\"", "file = \"a\"\n[[target.lun]]\nfile = \"a\"")),
         ("bad size", TARGET.replace("1M", "1.5M")),
         ("size of nothing", TARGET.replace("1M", "0")),
+        ("ram that is no whole blocks", TARGET.replace("\"1M\"", "5000\nblock-size = 4096")),
         ("block size", with("block-size = 1024\n")),
         ("physical smaller than logical", with("block-size = 4096\nphysical-block-size = 512\n")),
         ("create without a file", with("create = \"1G\"\n")),
