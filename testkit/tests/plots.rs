@@ -134,6 +134,23 @@ fn two_runs_are_compared() {
     assert!(blue > 10_000 && vermilion > 2 * blue, "{blue} {vermilion}");
 }
 
+/// Two runs of one device, or two files in one folder: their names alone say which is which.
+#[test]
+fn runs_of_the_same_name_are_called_by_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "before.json", &report("/dev/sdb", 1.0, 2, 1));
+    write(folder.path(), "after.json", &report("/dev/sdb", 2.0, 2, 1));
+    fs::write(folder.path().join("before.dat"), "512 1 10\n").unwrap();
+    fs::write(folder.path().join("after.dat"), "512 1 20\n").unwrap();
+    for files in [["before.json", "after.json"], ["before.dat", "after.dat"]] {
+        assert!(plot(folder.path(), &files).status.success());
+        let texts = texts(&folder.path().join("plot-iops-compare.svg"));
+        assert_has(&texts, &["before", "after", "how many times before (up is faster)"]);
+    }
+    assert!(plot(folder.path(), &["before.json", "after.json", "--label", "old"]).status.success());
+    assert_has(&texts(&folder.path().join("plot-iops-compare.svg")), &["old", "after"]);
+}
+
 #[test]
 fn the_python_tools_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,6 +196,10 @@ fn what_cannot_be_drawn_is_said() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("plot: "), "{output:?}");
     }
+    let output = plot(folder.path(), &["a.json", "-o", "none/a"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1));
+    assert!(said.starts_with("plot: cannot draw none/a-iops.png: No such file or directory"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Text and shapes in pixels, on PNG and SVG alike.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -62,6 +63,11 @@ pub struct Canvas<DB: DrawingBackend> {
 /// [`PlotError::Draw`].
 pub fn save(picture: &impl Picture, base: &Path) -> Result<[PathBuf; 2], PlotError> {
     let (png, svg) = (with_suffix(base, ".png"), with_suffix(base, ".svg"));
+    // Of a file that cannot be written plotters tells in its own types' names.
+    for file in [&png, &svg] {
+        let cannot = |why: std::io::Error| PlotError::Draw { file: file.display().to_string(), why: why.to_string() };
+        File::create(file).map_err(cannot)?;
+    }
     paint(BitMapBackend::new(&png, SIZE), picture).map_err(|why| draw_error(&png, &why))?;
     paint(SVGBackend::new(&svg, SIZE), picture).map_err(|why| draw_error(&svg, &why))?;
     Ok([png, svg])

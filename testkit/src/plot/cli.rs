@@ -97,6 +97,7 @@ fn run(options: &Options) -> Result<(), CliError> {
     if options.labels.len() > runs.len() {
         return Err(CliError::Options(format!("{} names for {} runs", options.labels.len(), runs.len())));
     }
+    tell_apart(&mut runs, &options.runs);
     for (run, label) in runs.iter_mut().zip(&options.labels) {
         run.label.clone_from(label);
     }
@@ -106,6 +107,19 @@ fn run(options: &Options) -> Result<(), CliError> {
     match runs.as_slice() {
         [run] => one(options, run, threads),
         runs => several(options, runs, threads, depth),
+    }
+}
+
+/// Runs that are called the same (of one device, or in one folder) are called by their files.
+fn tell_apart(runs: &mut [Run], files: &[PathBuf]) {
+    let labels: Vec<String> = runs.iter().map(|run| run.label.clone()).collect();
+    let is_shared = |names: &[String], name: &String| names.iter().filter(|other| *other == name).count() > 1;
+    let stem = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stems: Vec<String> = files.iter().map(stem).collect();
+    for ((run, file), stem) in runs.iter_mut().zip(files).zip(&stems) {
+        if is_shared(&labels, &run.label) {
+            run.label = if is_shared(&stems, stem) { file.display().to_string() } else { stem.clone() };
+        }
     }
 }
 
