@@ -6,16 +6,17 @@ mod screen;
 mod wires;
 
 use std::fs::Metadata;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use embassy_futures::join::join;
+use iesp_firmware::board::Panel;
 use iesp_firmware::config::Config;
 use iesp_simulator::board::{self, Setup, SimPanel, Size};
 use iesp_simulator::card::{BLOCK, Card, Faults, Model, SparseFile, Timing};
@@ -26,7 +27,7 @@ use iesp_simulator::image::{FileSpec, Table, format};
 use iesp_simulator::network::{Pcap, Port, SharedWire, Weather, Wire};
 use iesp_simulator::slot::Slot;
 use iesp_simulator::time::Tasks;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::options::{CardCommand, Cli, Command, Make, Run, SizeKind, TableKind, TimingKind, WeatherKind};
 
@@ -116,8 +117,10 @@ fn make_card(make: &Make) -> Result<(), String> {
         let _ = std::fs::remove_file(path);
         error.to_string()
     })?;
-    println!("{}: a card of {} GB, {} of {} MiB", path.display(), make.gigabytes, make.name, make.disk);
-    println!("next: iesp-simulator --card {}", path.display());
+    let (name, mut out) = (path.display(), std::io::stdout());
+    // Whoever has closed the pipe does not want to know.
+    let _ = writeln!(out, "{name}: a card of {} GB, {} of {} MiB", make.gigabytes, make.name, make.disk)
+        .and_then(|()| writeln!(out, "next: iesp-simulator --card {name}"));
     Ok(())
 }
 
@@ -193,8 +196,10 @@ fn run(run: &Run) -> Result<(), String> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
     }
+    let turn = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&turn)).map_err(|error| format!("signals: {error}"))?;
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let view = View { panel, slot: slot.clone(), wire, url, seed };
+    let view = View { panel, slot: slot.clone(), wire, url, seed, turn };
     if run.plain || !is_terminal {
         plain::run(tasks, &view, &stop);
     } else {
@@ -215,9 +220,29 @@ struct View {
     /// Where initiators reach it.
     url: String,
     seed: u64,
+    /// The card is to be taken out, or put back.
+    turn: Arc<AtomicBool>,
 }
 
 impl View {
+    /// Takes the card out or puts it back, where that was asked for.
+    fn see_to_card(&self) {
+        if !self.turn.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let now = self.slot.now_us();
+        let is_there = self.slot.with_card(|card| {
+            if card.is_there() {
+                card.remove(now)
+            } else {
+                card.insert()
+            }
+            card.is_there()
+        });
+        let what = if is_there { "put back" } else { "taken out" };
+        self.panel.clone().line(format_args!("(the card was {what} by you)"));
+    }
+
     /// What card and network counted, in lines of at most 78 columns.
     fn counters(&self) -> [String; 3] {
         let (card, last) = self.slot.with_card(|card| {

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 const USAGE: &str = "iesp-simulator --card <FILE> [OPTIONS]\n       iesp-simulator card make <FILE> [OPTIONS]";
 
 /// Runs iESP's firmware on a simulated board, whose SD card is an image file.
+///
+/// The signal USR1 takes the card out, and puts it back; so does the key `c` on the screen.
 #[derive(Parser)]
 #[command(name = "iesp-simulator", version, args_conflicts_with_subcommands = true, override_usage = USAGE)]
 pub struct Cli {

@@ -18,6 +18,7 @@ pub fn run<'a>(mut tasks: Tasks<'a>, view: &'a View, stop: &Arc<AtomicBool>) {
         let mut lines = Lines::default();
         let mut result = writeln!(io::stdout(), "initiators reach the board at {}", view.url);
         while result.is_ok() {
+            view.see_to_card();
             result = lines.print(view, &mut io::stdout().lock());
             sleep_until_us(now_us() + PERIOD_US).await;
         }

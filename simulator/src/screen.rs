@@ -17,7 +17,7 @@ use crate::View;
 /// How often it is drawn, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
-/// Runs the board behind a screen until `q` is pressed or `stop` is set.
+/// Runs the board behind a screen until `q` is pressed or `stop` is set; `c` takes the card out and puts it back.
 ///
 /// # Errors
 /// When the terminal cannot be used.
@@ -27,9 +27,10 @@ pub fn run(mut tasks: Tasks<'_>, view: &View, stop: &AtomicBool) -> io::Result<(
         loop {
             terminal.draw(|frame| draw(frame, view))?;
             let stopped = tasks.run(Pace::Real, now_us() + PERIOD_US, || stop.load(Ordering::Relaxed));
-            if stopped || wants_to_leave()? {
+            if stopped || wants_to_leave(view)? {
                 return Ok(());
             }
+            view.see_to_card();
         }
     };
     let result = watch();
@@ -37,12 +38,15 @@ pub fn run(mut tasks: Tasks<'_>, view: &View, stop: &AtomicBool) -> io::Result<(
     result
 }
 
-fn wants_to_leave() -> io::Result<bool> {
+fn wants_to_leave(view: &View) -> io::Result<bool> {
     while event::poll(Duration::ZERO)? {
         if let Event::Key(key) = event::read()? {
             let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
             if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                 return Ok(true);
+            }
+            if key.code == KeyCode::Char('c') {
+                view.turn.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -60,7 +64,7 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
         lights.push(Span::styled(if lit { "● " } else { "○ " }, style));
     }
     lights.push(Span::raw(format!("  [{:04}]", state.stage)));
-    let block = Block::bordered().title("board").title_top(Line::raw("q ends").right_aligned());
+    let block = Block::bordered().title("board").title_top(Line::raw("c: card out, card in; q ends").right_aligned());
     let lines = vec![Line::from(lights), Line::raw(format!(" {}", view.url))];
     frame.render_widget(Paragraph::new(lines).block(block), top);
 

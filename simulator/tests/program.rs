@@ -202,6 +202,19 @@ fn a_reader_that_goes_ends_it() {
     assert_eq!((status.code(), &*errors), (Some(0), ""));
 }
 
+/// A card that is taken out and put back by its user.
+#[test]
+fn a_signal_turns_the_card() {
+    let bench = Bench::new("turn");
+    let (mut simulator, _) = Simulator::start(&["--card", &bench.card(), "--listen", "127.0.0.1:0"]);
+    for what in ["taken out", "put back"] {
+        simulator.signal(Signal::USR1);
+        while !simulator.line().contains(what) {}
+    }
+    simulator.signal(Signal::TERM);
+    assert_eq!(simulator.wait().code(), Some(0));
+}
+
 /// A terminal of 80 by 24: the screen, its keys, and signals that leave the terminal as it was.
 #[test]
 fn a_screen_on_a_terminal() {
@@ -217,6 +230,10 @@ fn a_screen_on_a_terminal() {
         // Spaces are skipped by the cursor.
         for word in ["board", "ends", "iscsi://127.0.0.1:", "console", "card:", "faults:", "none", "frames:"] {
             assert!(before.contains(word), "{word} in {before:?}");
+        }
+        for what in ["taken", "back"] {
+            terminal.controller.write_all(b"c").expect("it takes keys");
+            terminal.until(what);
         }
         terminal.controller.write_all(keys).expect("it takes keys");
         signal.into_iter().for_each(|signal| simulator.signal(signal));

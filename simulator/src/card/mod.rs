@@ -184,6 +184,11 @@ impl Card {
         self.power_up();
     }
 
+    /// Whether it is in its slot.
+    pub fn is_there(&self) -> bool {
+        self.mode != Mode::Absent
+    }
+
     /// Takes the card out.
     pub fn remove(&mut self, now_us: u64) {
         self.cut_power(now_us);

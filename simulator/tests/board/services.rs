@@ -370,10 +370,29 @@ fn lights_and_stages() {
         let wrote = now_us();
         client.write(0, &[1; 8192]).await.expect("an answer");
         assert!(lit(1) >= wrote && lit(2) < began, "yellow: it writes");
-        let now = rig.slot.now_us();
-        rig.slot.with_card(|card| card.remove(now));
-        assert_eq!(client.read(4096, 16).await.expect("an answer").status, 2);
-        assert!(lights()[2], "red: trouble");
+        assert_eq!(client.flush().await.expect("an answer").status, 0);
+        let remove = || {
+            let now = rig.slot.now_us();
+            rig.slot.with_card(|card| card.remove(now));
+        };
+        let told = |text: &str| rig.console().matches(text).count();
+        remove();
+        for _ in 0..3 {
+            assert_eq!(client.read(4096, 16).await.expect("an answer").status, 2);
+            assert!(lights()[2], "red: trouble");
+        }
+        assert_eq!((told("card: no card answers"), told("card: it is there again")), (1, 0), "{}", rig.console());
         rig.slot.with_card(|card| card.insert());
+        assert_eq!(client.read(4096, 16).await.expect("an answer").status, 0);
+        assert_eq!((told("card: it is there again"), lights()[2]), (1, false));
+        // What was acknowledged and not flushed goes with the card.
+        client.write(0, &[2; 16384]).await.expect("an answer");
+        remove();
+        assert_eq!(client.read(4096, 16).await.expect("an answer").status, 2);
+        rig.slot.with_card(|card| card.insert());
+        assert_eq!(client.flush().await.expect("an answer").status, 2);
+        assert_eq!((told("lost"), lights()[2]), (1, true), "{}", rig.console());
+        assert_eq!(client.read(4096, 16).await.expect("an answer").status, 0);
+        assert!(told("until the board is restarted") == 1 && lights()[2], "{}", rig.console());
     });
 }

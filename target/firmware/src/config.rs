@@ -128,8 +128,10 @@ impl Default for Config {
 /// What is wrong with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigError {
-    /// It is no JSON, or a value is of the wrong kind or too long.
-    Json(serde_json_core::de::Error),
+    /// It is no JSON, or a value is of the wrong kind or too long; the key that is there, or empty before the first.
+    Json(&'static str, serde_json_core::de::Error),
+    /// It is no UTF-8, such as what an editor saved as "Unicode".
+    Encoding,
     /// It is longer than [`FILE_MAX`] bytes.
     TooLong,
     /// A value that its key does not allow: the key, and what it allows.
@@ -139,7 +141,9 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(error) => write!(f, "{FILE}: {error}"),
+            Self::Json("", error) => write!(f, "{FILE}: {error}"),
+            Self::Json(key, error) => write!(f, "{FILE}: {error}, at \"{key}\""),
+            Self::Encoding => write!(f, "{FILE}: not in UTF-8: save it as that"),
             Self::TooLong => write!(f, "{FILE}: longer than {FILE_MAX} bytes"),
             Self::Value(key, allowed) => write!(f, "{FILE}: \"{key}\" must be {allowed}"),
         }
@@ -157,10 +161,15 @@ impl Config {
         }
         // Editors of some systems put a byte order mark first.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        if core::str::from_utf8(text).is_err() || text.contains(&0) {
+            return Err(ConfigError::Encoding);
+        }
         let mut escapes = [0; 256];
         let mut config = Self::default();
+        let mut at = "";
         let mut json = serde_json_core::de::Deserializer::new(text, Some(&mut escapes));
-        Fill(&mut config).deserialize(&mut json).map_err(ConfigError::Json)?;
+        let filled = Fill(&mut config, &mut at).deserialize(&mut json);
+        filled.map_err(|error| ConfigError::Json(at, error))?;
         config.check()?;
         Ok(config)
     }
@@ -230,47 +239,9 @@ impl Config {
     }
 }
 
-/// The keys of the file.
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "kebab-case")]
-enum Key {
-    Wifi,
-    SyslogHost,
-    LogLevel,
-    TrimLevel,
-    EthWaitTime,
-    UpdateDfInterval,
-    LedGreen,
-    LedYellow,
-    LedRed,
-    DisplayClk,
-    DisplayDio,
-    #[serde(rename = "SD-MISO")]
-    SdMiso,
-    #[serde(rename = "SD-MOSI")]
-    SdMosi,
-    #[serde(rename = "SD-SCLK")]
-    SdSclk,
-    #[serde(rename = "SD-CS")]
-    SdCs,
-    SpiSpeed,
-    DiskName,
-    TargetName,
-    ChapUser,
-    ChapSecret,
-    IpAddress,
-    Gateway,
-    Portal,
-    NtpHost,
-    SnmpCommunity,
-    ReadOnly,
-    #[serde(other)]
-    Unknown,
-}
-
-/// Puts each value where it belongs. What serde derives for a struct keeps all fields apart, and the defaults beside them,
-/// before it puts them together: more than the stack of a small board has room for.
-struct Fill<'c>(&'c mut Config);
+/// Puts each value where it belongs, and says with which key it is. What serde derives for a struct keeps all fields apart, and the
+/// defaults beside them, before it puts them together: more than the stack of a small board has room for.
+struct Fill<'c>(&'c mut Config, &'c mut &'static str);
 
 impl<'de> DeserializeSeed<'de> for Fill<'_> {
     type Value = ();
@@ -280,48 +251,67 @@ impl<'de> DeserializeSeed<'de> for Fill<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Fill<'_> {
-    type Value = ();
+/// The keys of the file, and the fields of what they say.
+macro_rules! keys {
+    ($($variant:ident $name:literal $field:ident,)*) => {
+        #[derive(Deserialize)]
+        #[serde(field_identifier)]
+        enum Key {
+            $(#[serde(rename = $name)] $variant,)*
+            #[serde(other)]
+            Unknown,
+        }
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
+        impl<'de> Visitor<'de> for Fill<'_> {
+            type Value = ();
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let config = self.0;
-        while let Some(key) = map.next_key()? {
-            match key {
-                Key::Wifi => put(&mut config.wifi, &mut map)?,
-                Key::SyslogHost => put(&mut config.syslog_host, &mut map)?,
-                Key::LogLevel => put(&mut config.log_level, &mut map)?,
-                Key::TrimLevel => put(&mut config.trim_level, &mut map)?,
-                Key::EthWaitTime => put(&mut config.eth_wait_time, &mut map)?,
-                Key::UpdateDfInterval => put(&mut config.update_df_interval, &mut map)?,
-                Key::LedGreen => put(&mut config.led_green, &mut map)?,
-                Key::LedYellow => put(&mut config.led_yellow, &mut map)?,
-                Key::LedRed => put(&mut config.led_red, &mut map)?,
-                Key::DisplayClk => put(&mut config.display_clk, &mut map)?,
-                Key::DisplayDio => put(&mut config.display_dio, &mut map)?,
-                Key::SdMiso => put(&mut config.sd_miso, &mut map)?,
-                Key::SdMosi => put(&mut config.sd_mosi, &mut map)?,
-                Key::SdSclk => put(&mut config.sd_sclk, &mut map)?,
-                Key::SdCs => put(&mut config.sd_cs, &mut map)?,
-                Key::SpiSpeed => put(&mut config.spi_speed, &mut map)?,
-                Key::DiskName => put(&mut config.disk_name, &mut map)?,
-                Key::TargetName => put(&mut config.target_name, &mut map)?,
-                Key::ChapUser => put(&mut config.chap_user, &mut map)?,
-                Key::ChapSecret => put(&mut config.chap_secret, &mut map)?,
-                Key::IpAddress => put(&mut config.ip_address, &mut map)?,
-                Key::Gateway => put(&mut config.gateway, &mut map)?,
-                Key::Portal => put(&mut config.portal, &mut map)?,
-                Key::NtpHost => put(&mut config.ntp_host, &mut map)?,
-                Key::SnmpCommunity => put(&mut config.snmp_community, &mut map)?,
-                Key::ReadOnly => put(&mut config.read_only, &mut map)?,
-                Key::Unknown => map.next_value::<IgnoredAny>().map(drop)?,
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+                let Self(config, at) = self;
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        $(Key::$variant => {
+                            *at = $name;
+                            put(&mut config.$field, &mut map)?;
+                        })*
+                        Key::Unknown => map.next_value::<IgnoredAny>().map(drop)?,
+                    }
+                }
+                Ok(())
             }
         }
-        Ok(())
-    }
+    };
+}
+keys! {
+    Wifi "wifi" wifi,
+    SyslogHost "syslog-host" syslog_host,
+    LogLevel "log-level" log_level,
+    TrimLevel "trim-level" trim_level,
+    EthWaitTime "eth-wait-time" eth_wait_time,
+    UpdateDfInterval "update-df-interval" update_df_interval,
+    LedGreen "led-green" led_green,
+    LedYellow "led-yellow" led_yellow,
+    LedRed "led-red" led_red,
+    DisplayClk "display-clk" display_clk,
+    DisplayDio "display-dio" display_dio,
+    SdMiso "SD-MISO" sd_miso,
+    SdMosi "SD-MOSI" sd_mosi,
+    SdSclk "SD-SCLK" sd_sclk,
+    SdCs "SD-CS" sd_cs,
+    SpiSpeed "spi-speed" spi_speed,
+    DiskName "disk-name" disk_name,
+    TargetName "target-name" target_name,
+    ChapUser "chap-user" chap_user,
+    ChapSecret "chap-secret" chap_secret,
+    IpAddress "ip-address" ip_address,
+    Gateway "gateway" gateway,
+    Portal "portal" portal,
+    NtpHost "ntp-host" ntp_host,
+    SnmpCommunity "snmp-community" snmp_community,
+    ReadOnly "read-only" read_only,
 }
 
 /// Never part of its caller, whose stack would have a place for each value.
@@ -384,8 +374,19 @@ mod tests {
         assert_eq!(value(r#"{"display-dio": 5}"#), "display-clk");
         assert_eq!(value(r#"{"ip-address": "10.0.0.5"}"#), "ip-address");
         assert_eq!(value(r#"{"ip-address": "10.0.0.5/24", "gateway": "x"}"#), "gateway");
-        for text in ["", "{", "[]", r#"{"led-red": "x"}"#, r#"{"wifi": [{"psk": "x"}]}"#, r#"{"disk-name": 5}"#] {
-            assert!(matches!(Config::parse(text.as_bytes()), Err(ConfigError::Json(_))), "{text}");
+        for (text, at) in [
+            ("", ""),
+            ("{", ""),
+            ("[]", ""),
+            (r#"{"led-red": "x"}"#, "led-red"),
+            (r#"{"wifi": [{"psk": "x"}]}"#, "wifi"),
+            (r#"{"led-red": 5, "disk-name": 5}"#, "disk-name"),
+            (r#"{"target-name": "x", }"#, "target-name"),
+        ] {
+            assert!(matches!(Config::parse(text.as_bytes()), Err(ConfigError::Json(key, _)) if key == at), "{text}");
+        }
+        for text in [&b"\xff\xfe{\0}\0"[..], b"{\0}\0", b"{\"target-name\": \"caf\xe9\"}"] {
+            assert_eq!(Config::parse(text), Err(ConfigError::Encoding));
         }
         assert_eq!(Config::parse(&[b' '; FILE_MAX + 1]), Err(ConfigError::TooLong));
     }

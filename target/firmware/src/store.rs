@@ -104,7 +104,8 @@ impl<'m, C: Card> Store<'m, C> {
                 return Ok(());
             }
         }
-        self.card.read(first, data).await?;
+        // A card that was away may have been written to elsewhere.
+        self.card.read(first, data).await.inspect_err(|_| self.ahead = 0)?;
         self.read_end = end;
         Ok(())
     }

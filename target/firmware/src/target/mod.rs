@@ -118,9 +118,19 @@ pub struct Target<'m, B: Board, const CONNECTIONS: usize> {
     pub(crate) random: RefCell<B::Random>,
     pub(crate) seats: Seats<CONNECTIONS>,
     pub(crate) counters: Cell<Counters>,
+    trouble: Cell<Trouble>,
     /// Whether UNMAP was asked for by the configuration.
     trim: bool,
     last_tsih: Cell<u16>,
+}
+
+/// What the owner was told of the card.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    /// When of an error last.
+    told_us: Option<u64>,
+    /// That it is gone.
+    gone: bool,
 }
 
 /// Why a disk cannot be served.
@@ -156,6 +166,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             random: RefCell::new(random),
             seats: Seats::new(),
             counters: Cell::new(Counters::default()),
+            trouble: Cell::new(Trouble::default()),
             trim,
             last_tsih: Cell::new(0),
         }

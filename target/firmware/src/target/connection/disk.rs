@@ -5,12 +5,16 @@ use iesp_scsi::IoError;
 
 use super::Driver;
 use crate::Clock;
-use crate::board::{Board, Led};
+use crate::board::{Board, Led, Panel};
 use crate::card::BLOCK;
 use crate::extents::Extent;
+use crate::log::Level;
 use crate::sd::Error;
 use crate::store::Store;
-use crate::target::{Target, io_error};
+use crate::target::{Target, Trouble, io_error};
+
+/// How long the owner is not told of another error of the card, in microseconds.
+const TELL_AGAIN_US: u64 = 10_000_000;
 
 impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
     /// Reads blocks of a logical unit; `data` is a whole number of blocks.
@@ -69,16 +73,49 @@ impl<B: Board, const CONNECTIONS: usize> Target<'_, B, CONNECTIONS> {
             lba += u64::from(piece.count);
             blocks -= u64::from(piece.count);
         }
+        if led == Led::Green && result.is_ok() {
+            self.answers(store.losses() > 0);
+        }
+        drop(store);
         self.light(led, false);
         self.count(|counters| counters.waited_us += self.clock.now_us() - began);
         result
     }
 
-    /// An error of the card is on its way to an initiator.
+    /// An error of the card is on its way to an initiator. The owner is told when a card is gone, and of others now and then.
     fn told(&self, error: Error) -> IoError {
+        let kind = io_error(error);
+        let now = self.clock.now_us();
+        let trouble = self.trouble.get();
+        let is_gone = kind == IoError::NotReady;
+        let is_due = trouble.told_us.is_none_or(|told| now - told >= TELL_AGAIN_US);
+        if is_due || is_gone && !trouble.gone || error == Error::Lost {
+            self.trouble.set(Trouble { told_us: Some(now), gone: trouble.gone || is_gone });
+            self.with_panel(|panel| panel.tell(Level::Error, format_args!("card: {error}")));
+        }
         self.light(Led::Red, true);
         self.count(|counters| counters.card_errors += 1);
-        io_error(error)
+        kind
+    }
+
+    /// The card did what it was asked; `lost`: not all that was acknowledged is there.
+    fn answers(&self, lost: bool) {
+        let trouble = self.trouble.get();
+        if !trouble.gone {
+            return;
+        }
+        self.trouble.set(Trouble { gone: false, ..trouble });
+        self.with_panel(|panel| {
+            if lost {
+                panel.tell(
+                    Level::Error,
+                    format_args!("card: it is there again; flushes fail until the board is restarted"),
+                );
+            } else {
+                panel.light(Led::Red, false);
+                panel.line(format_args!("card: it is there again"));
+            }
+        });
     }
 }
 
@@ -95,6 +132,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         self.target.light(Led::Yellow, false);
         let lost = store.losses() > 0;
         drop(store);
+        if result.is_ok() {
+            self.target.answers(lost);
+        }
         match result {
             Err(error) => Err(self.target.told(error)),
             Ok(()) if lost => Err(IoError::Medium),
