@@ -81,6 +81,18 @@ fn each_planted_fault_is_found_and_named() {
     }
 }
 
+/// Duplicates are the same everywhere: what was written beside them tells that they do not belong there.
+#[test]
+fn duplicates_of_a_write_that_went_elsewhere_are_named_so() {
+    let plan = Plan { unique_percent: 60, trim_percent: 9, workers: 1, ..Plan::new(528_581_004_175, 4096, 1024) };
+    let limits = Limits { faults: 1, final_check: false, ..LIMITS };
+    let findings = run_on(faulty(disk(&plan), "misdirect-write@lba=2222#6"), &plan, &limits).findings;
+    let duplicates =
+        findings.iter().filter(|finding| finding.explanation.contains("holds the duplicate block")).count();
+    assert!(duplicates > 2, "{findings:#?}");
+    assert!(findings.iter().all(|finding| finding.kind == FaultKind::MisdirectedWrite), "{findings:#?}");
+}
+
 #[test]
 fn a_forgotten_write_is_told_from_a_lost_one() {
     // Only where the write was read in between, without being replaced, can it be known that it was there.

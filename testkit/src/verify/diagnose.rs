@@ -8,7 +8,7 @@ use super::finding::{FaultKind, Finding};
 use super::history::History;
 use super::model::{Held, Version, generation, writer};
 use super::plan::Plan;
-use super::stream::{Action, Stream};
+use super::stream::{Action, Op, Stream};
 use crate::device::Device;
 use crate::device::buffer::Buffer;
 
@@ -103,7 +103,7 @@ impl Suspect<'_> {
     }
 
     fn judge(&self, units: &[Unit], again: Option<&[Unit]>, history: &History) -> (FaultKind, String) {
-        if let Some(verdict) = self.misplaced(units).or_else(|| self.flipped(units)) {
+        if let Some(verdict) = self.misplaced(units).or_else(|| self.flipped(units)).or_else(|| self.strayed(units)) {
             return verdict;
         }
         let now_right = again.is_some_and(|again| again.iter().all(|unit| *unit == Unit::Right));
@@ -194,6 +194,38 @@ impl Suspect<'_> {
             name_writer(stamp.generation)
         );
         Some((FaultKind::MisdirectedWrite, text))
+    }
+
+    /// Duplicates do not say where they belong. But next to them there may be data that does, of a write that went elsewhere
+    /// and, where it went, covers this block too.
+    fn strayed(&self, units: &[Unit]) -> Option<(FaultKind, String)> {
+        let is_duplicate = |unit: &&Unit| {
+            let own = |stamp: &Stamp| stamp.seed == self.plan.seed && matches!(stamp.place, Place::Duplicate(_));
+            matches!(unit, Unit::Written(stamp) if own(stamp))
+        };
+        if !units.iter().filter(|unit| **unit != Unit::Right).all(|unit| is_duplicate(&unit)) {
+            return None;
+        }
+        let (here, reach) = (self.plan.offset(self.block), u64::from(self.plan.max_blocks));
+        let area = self.plan.first_block..self.plan.first_block + self.plan.blocks;
+        let near = self.block.saturating_sub(reach).max(area.start)..(self.block + reach + 1).min(area.end);
+        near.filter(|block| *block != self.block).find_map(|block| {
+            let data = self.read(block)?;
+            let units = (self.plan.offset(block)..).step_by(UNIT).zip(data.as_chunks::<UNIT>().0);
+            let (offset, place, (worker, op)) = units.filter_map(|(offset, unit)| stray(self.plan, offset, unit)).next()?;
+            let op = operation(self.plan, worker, op)?;
+            let (start, len) = (self.plan.offset(op.block), u64::from(op.count) * u64::from(self.plan.block_size));
+            // Where the block would lie in that write.
+            let inside = (here + place).checked_sub(offset + start)?;
+            let text = || {
+                format!(
+                    "It holds the duplicate block, which lies there by operation {} of worker {worker}: at offset {offset} is \
+                     data of that write that belongs to offset {place}.",
+                    op.index
+                )
+            };
+            (inside < len).then(|| (FaultKind::MisdirectedWrite, text()))
+        })
     }
 
     fn flipped(&self, units: &[Unit]) -> Option<(FaultKind, String)> {
@@ -361,6 +393,28 @@ impl Suspect<'_> {
         }
         text
     }
+}
+
+/// Data at `offset` that says that it belongs elsewhere: where, and which worker's operation wrote it.
+fn stray(plan: &Plan, offset: u64, unit: &[u8; UNIT]) -> Option<(u64, u64, (u32, u64))> {
+    let stamp = Stamp::parse(unit).filter(|stamp| stamp.seed == plan.seed && stamp.matches(unit))?;
+    match stamp.place {
+        Place::Unique(place) if place != offset => Some((offset, place, writer(stamp.generation)?)),
+        _ => None,
+    }
+}
+
+/// An operation of a worker, made again from the seed.
+fn operation(plan: &Plan, worker: u32, index: u64) -> Option<Op> {
+    if worker >= plan.workers {
+        return None;
+    }
+    let mut stream = Stream::new(plan, worker);
+    for _ in 0..index {
+        let op = stream.draw();
+        stream.apply(&op);
+    }
+    Some(stream.draw())
 }
 
 fn name_writer(generation: u64) -> String {
