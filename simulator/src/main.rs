@@ -190,8 +190,7 @@ fn run(run: &Run) -> Result<(), String> {
         };
         join(gateway.run(stack), datagrams).await;
     }));
-    let url = Config::parse(config).map(|config| format!("iscsi://{reach}/{}/0", config.target_name));
-    let url = url.map_err(|error| error.to_string())?;
+    let target = Config::parse(config).map_err(|error| error.to_string())?.target_name.as_str().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
@@ -199,7 +198,7 @@ fn run(run: &Run) -> Result<(), String> {
     let turn = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGUSR1, Arc::clone(&turn)).map_err(|error| format!("signals: {error}"))?;
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let view = View { panel, slot: slot.clone(), wire, url, seed, turn };
+    let view = View { panel, slot: slot.clone(), wire, reach, target, seed, turn };
     if run.plain || !is_terminal {
         plain::run(tasks, &view, &stop);
     } else {
@@ -218,13 +217,23 @@ struct View {
     slot: Slot,
     wire: SharedWire,
     /// Where initiators reach it.
-    url: String,
+    reach: SocketAddr,
+    /// The target's name, unless the card says another.
+    target: String,
     seed: u64,
     /// The card is to be taken out, or put back.
     turn: Arc<AtomicBool>,
 }
 
 impl View {
+    /// What initiators have to enter: once it serves, what it serves.
+    fn url(&self) -> String {
+        let state = self.panel.0.borrow();
+        let served = |line: &str| Some(line.split_once(": serving on ")?.1.split_once(", target ")?.1.to_owned());
+        let target = state.lines.iter().rev().find_map(|(_, line)| served(line)).unwrap_or_else(|| self.target.clone());
+        format!("iscsi://{}/{target}/0", self.reach)
+    }
+
     /// Takes the card out or puts it back, where that was asked for.
     fn see_to_card(&self) {
         if !self.turn.swap(false, Ordering::Relaxed) {

@@ -16,10 +16,15 @@ pub fn run<'a>(mut tasks: Tasks<'a>, view: &'a View, stop: &Arc<AtomicBool>) {
     let told = Arc::clone(stop);
     tasks.spawn(async move {
         let mut lines = Lines::default();
-        let mut result = writeln!(io::stdout(), "initiators reach the board at {}", view.url);
+        let mut url = String::new();
+        let mut result = Ok(());
         while result.is_ok() {
             view.see_to_card();
-            result = lines.print(view, &mut io::stdout().lock());
+            if url != view.url() {
+                url = view.url();
+                result = writeln!(io::stdout(), "initiators reach the board at {url}");
+            }
+            result = result.and_then(|()| lines.print(view, &mut io::stdout().lock()));
             sleep_until_us(now_us() + PERIOD_US).await;
         }
         told.store(true, Ordering::Relaxed);

@@ -56,6 +56,7 @@ fn wants_to_leave(view: &View) -> io::Result<bool> {
 fn draw(frame: &mut Frame<'_>, view: &View) {
     let [top, middle, bottom] =
         Layout::vertical([Constraint::Length(4), Constraint::Min(3), Constraint::Length(5)]).areas(frame.area());
+    let url = view.url();
     let state = view.panel.0.borrow();
     let mut lights = vec![Span::raw(" ")];
     for (at, color) in [Color::Green, Color::Yellow, Color::Red].into_iter().enumerate() {
@@ -65,7 +66,7 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
     }
     lights.push(Span::raw(format!("  [{:04}]", state.stage)));
     let block = Block::bordered().title("board").title_top(Line::raw("c: card out, card in; q ends").right_aligned());
-    let lines = vec![Line::from(lights), Line::raw(format!(" {}", view.url))];
+    let lines = vec![Line::from(lights), Line::raw(format!(" {url}"))];
     frame.render_widget(Paragraph::new(lines).block(block), top);
 
     let (width, room) = (usize::from(middle.width.saturating_sub(2)), usize::from(middle.height.saturating_sub(2)));

@@ -79,6 +79,17 @@ impl Simulator {
         line
     }
 
+    /// Reads lines up to one with this in it.
+    fn until(&mut self, word: &str) {
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "it ended without {word:?}");
+            if line.contains(word) {
+                return;
+            }
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it lives");
     }
@@ -202,6 +213,19 @@ fn a_reader_that_goes_ends_it() {
     assert_eq!((status.code(), &*errors), (Some(0), ""));
 }
 
+/// The card's configuration has the last word on what initiators enter.
+#[test]
+fn the_url_is_that_of_what_is_served() {
+    let bench = Bench::new("url");
+    let (config, card) = (bench.path("cfg-iESP.json"), bench.path("named.img"));
+    fs::write(&config, r#"{ "target-name": "iqn.2026-01.home:disk" }"#).expect("written");
+    let made = run(&["card", "make", &card, "--gigabytes", "4", "--disk", "16", "--config", &config]);
+    assert!(made.status.success(), "{made:?}");
+    let (mut simulator, address) = Simulator::start(&["--card", &card, "--listen", "127.0.0.1:0"]);
+    let url = format!("initiators reach the board at iscsi://{address}/iqn.2026-01.home:disk/0\n");
+    simulator.until(&url);
+}
+
 /// A card that is taken out and put back by its user.
 #[test]
 fn a_signal_turns_the_card() {
@@ -209,7 +233,7 @@ fn a_signal_turns_the_card() {
     let (mut simulator, _) = Simulator::start(&["--card", &bench.card(), "--listen", "127.0.0.1:0"]);
     for what in ["taken out", "put back"] {
         simulator.signal(Signal::USR1);
-        while !simulator.line().contains(what) {}
+        simulator.until(what);
     }
     simulator.signal(Signal::TERM);
     assert_eq!(simulator.wait().code(), Some(0));
