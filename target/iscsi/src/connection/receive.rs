@@ -203,8 +203,10 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             }
             return Ok(self.data_out(bhs, data, out));
         }
-        // RFC 7143 4.3: a discovery session takes text and logout requests; all others are rejected.
-        if self.discovery && !matches!(opcode, Opcode::TextRequest | Opcode::LogoutRequest) {
+        // RFC 7143 4.3: a discovery session takes text and logout requests; all others are rejected. The answer to a NOP-In
+        // of this side's is none.
+        let is_answer = opcode == Opcode::NopOut && bhs.itt() == RESERVED_TAG;
+        if self.discovery && !is_answer && !matches!(opcode, Opcode::TextRequest | Opcode::LogoutRequest) {
             self.reject(RejectReason::CommandNotSupported, bhs, out);
             return Ok(Event::Handled);
         }

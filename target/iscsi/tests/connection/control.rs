@@ -3,6 +3,7 @@
 use iesp_iscsi::Close;
 use iesp_iscsi::pdu::{AsyncEvent, LogoutReason, NopOut, RESERVED_TAG};
 
+use crate::discovery::discovery;
 use crate::initiator::Answer;
 use crate::pair::{Pair, Seen, limits};
 
@@ -71,15 +72,17 @@ fn a_silent_initiator_is_pinged_and_given_up() {
 /// 11.18: the answer to the ping, and any other unit, shows that the initiator lives.
 #[test]
 fn an_initiator_that_answers_is_kept() {
-    let mut pair = Pair::full();
-    for round in 0..10 {
-        assert_eq!(silence(&mut pair, round * 40_000 + 35_000), None);
-        let Answer::Nop(ping, _) = pair.answer() else { panic!("no ping") };
-        let nop = pair.initiator.ping(true);
-        let answer = NopOut { itt: RESERVED_TAG, ttt: ping.ttt, lun: ping.lun, ..nop };
-        pair.now = (round + 1) * 40_000 - 1;
-        assert_eq!(pair.unit(&answer.emit(), &[]), []);
-        assert_eq!(pair.answers(), []);
+    // 4.3: one of a discovery session, too, whose requests other than text and logout are rejected.
+    for mut pair in [Pair::full(), discovery()] {
+        for round in 0..10 {
+            assert_eq!(silence(&mut pair, round * 40_000 + 35_000), None);
+            let Answer::Nop(ping, _) = pair.answer() else { panic!("no ping") };
+            let nop = pair.initiator.ping(true);
+            let answer = NopOut { itt: RESERVED_TAG, ttt: ping.ttt, lun: ping.lun, ..nop };
+            pair.now = (round + 1) * 40_000 - 1;
+            assert_eq!(pair.unit(&answer.emit(), &[]), []);
+            assert_eq!(pair.answers(), []);
+        }
     }
     let mut pair = Pair::full();
     assert_eq!(silence(&mut pair, 59_999), None);

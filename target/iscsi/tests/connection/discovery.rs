@@ -5,7 +5,7 @@ use iesp_iscsi::pdu::{LogoutReason, RejectReason, TaskFunction, TextRequest};
 use crate::initiator::{Answer, INITIATOR, text};
 use crate::pair::{Pair, Seen, limits};
 
-fn discovery() -> Pair {
+pub fn discovery() -> Pair {
     let mut pair = Pair::new(limits());
     pair.log_in(&format!("InitiatorName={INITIATOR} SessionType=Discovery"));
     pair
