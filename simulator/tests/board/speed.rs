@@ -51,7 +51,8 @@ const BUS: f64 = 25e6 / 8.0;
 
 #[test]
 fn a_sequential_read_has_90_percent_of_what_the_bus_allows() {
-    for (blocks, depth) in [(8, 8), (32, 4), (64, 4), (128, 4)] {
+    // 24 blocks end within what is read ahead.
+    for (blocks, depth) in [(8, 8), (24, 8), (32, 4), (64, 4), (128, 4)] {
         let share = measure(Weather::FAIR, false, blocks, depth, 2048 / blocks) / BUS;
         println!("read, {blocks} blocks, {depth} at once: {:.1} %", share * 100.0);
         assert!(share >= 0.9, "{share}");

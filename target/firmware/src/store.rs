@@ -87,11 +87,14 @@ impl<'m, C: Card> Store<'m, C> {
             self.drain().await?;
         }
         let end = first.wrapping_add(count);
-        if self.fetched(first, data) {
+        let had = self.fetched(first, data);
+        let (first, count) = (first.wrapping_add(had), count - had);
+        let data = data.get_mut(had as usize * BLOCK..).unwrap_or_default();
+        if data.is_empty() {
             self.read_end = end;
             return Ok(());
         }
-        let sequential = first == self.read_end && first > 0;
+        let sequential = had > 0 || first == self.read_end && first > 0;
         let room = blocks(self.reads);
         let most = self.facts.map_or(0, |facts| facts.blocks);
         if sequential && count < room && u64::from(first) + u64::from(room) <= most && !self.touches(first, room) {
@@ -225,19 +228,17 @@ impl<'m, C: Card> Store<'m, C> {
         overlap(first, count, self.first, self.gathered)
     }
 
-    /// Takes blocks from what was read ahead, where all of them are there.
-    fn fetched(&self, first: u32, data: &mut [u8]) -> bool {
-        let Some(skip) = first.checked_sub(self.ahead_first) else { return false };
-        if u64::from(skip) + u64::from(blocks(data)) > u64::from(self.ahead) {
-            return false;
-        }
-        let at = skip as usize * BLOCK;
-        match self.reads.get(at..at + data.len()) {
-            Some(from) => {
-                data.copy_from_slice(from);
-                true
+    /// Takes blocks from what was read ahead, as far as they are there; how many.
+    fn fetched(&self, first: u32, data: &mut [u8]) -> u32 {
+        let Some(skip) = first.checked_sub(self.ahead_first) else { return 0 };
+        let count = self.ahead.saturating_sub(skip).min(blocks(data));
+        let (at, len) = (skip as usize * BLOCK, count as usize * BLOCK);
+        match (self.reads.get(at..at + len), data.get_mut(..len)) {
+            (Some(from), Some(to)) => {
+                to.copy_from_slice(from);
+                count
             }
-            None => false,
+            _ => 0,
         }
     }
 }
