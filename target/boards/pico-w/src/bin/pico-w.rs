@@ -32,7 +32,7 @@ const SOCKETS: usize = 10;
 /// The longest that the chip's counter knows is 8.3 s.
 const WATCHDOG: Duration = Duration::from_secs(8);
 
-/// Two initiators and one more connection. The start takes 62 KiB of stack beside it.
+/// Two initiators and one more connection. The start takes some 50 KiB of stack beside it.
 static MEMORY: ConstStaticCell<MediumMemory> = ConstStaticCell::new(MediumMemory::new());
 static SERVICE_MEMORY: ConstStaticCell<ServiceMemory> = ConstStaticCell::new(ServiceMemory::new());
 static JOURNAL: ConstStaticCell<[u8; 2048]> = ConstStaticCell::new([0; 2048]);
