@@ -128,90 +128,77 @@ pub fn run_with<
 ) -> impl Future<Output = Infallible> {
     // What is made here is on the stack for a moment, while there is little else.
     memory.prepare();
-    program(parts, stack, memory, extras)
-}
-
-async fn program<
-    'm,
-    B: Board,
-    W: Watchdog,
-    S: Services,
-    F: FlashStore,
-    M: BoardMemory<CONNECTIONS>,
-    const CONNECTIONS: usize,
->(
-    parts: Parts<B, W>,
-    stack: Stack<'_>,
-    memory: &'m mut M,
-    extras: Extras<'m, S, F>,
-) -> Infallible {
-    let Parts { card, clock, panel, random, mut watchdog, config, mac, prefix, reset_reason } = parts;
-    let Extras { journal, services, mut flash, last_words } = extras;
-    // What waits is no reason for a reset; what does not let others go on is.
-    let mut feeding = pin!(async {
-        loop {
-            watchdog.feed();
-            Timer::after_millis(500).await;
-        }
-    });
-    let mut program = pin!(async {
-        let mut panel = Log::new(panel, Journal::new(journal));
-        panel.light(Led::Green, true);
-        panel.light(Led::Yellow, true);
-        stage(&mut panel, Stage::Start);
-        panel.line(format_args!("iESP {}, reset: {reset_reason}", env!("CARGO_PKG_VERSION")));
-        if let Some(words) = last_words {
-            panel.tell(Level::Error, format_args!("the last start ended by a panic: {words}"));
-        }
-
-        let (connections, writes, reads) = memory.split();
-        let mut store = Store::new(card, writes, reads);
-        stage(&mut panel, Stage::Card);
-        let facts = apart!(start_card(&mut store, &mut panel));
-        stage(&mut panel, Stage::Configuration);
-        let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
-        panel.set_level(config.level());
-        panel.place(config.panel_pins());
-        tell_keys_without_effect::<B>(&config, &mut panel);
-        // What the configuration is read with may be faster than it allows.
-        if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
-            panel.line(format_args!("card: {} kHz", hz / 1000));
-        }
-        let hostname = net::Hostname::new(prefix, mac);
-        net::configure(stack, &config, &hostname);
-
-        stage(&mut panel, Stage::Disk);
-        let mut target = Target::<B, CONNECTIONS>::new(
-            config.target_name.clone(),
-            config.credentials(),
-            store,
-            (clock, panel, random),
-            config.trim_level > 0,
-        );
-        target.set_portal(config.portal());
-        for (number, name) in config.disks().enumerate() {
-            while let Err(error) = apart!(add_disk(&mut target, name, number, &facts, config.read_only, M::TRANSFER)) {
-                target.with_panel(|panel| {
-                    panel.light(Led::Red, true);
-                    panel.tell(Level::Error, format_args!("disk {name}: {error}"));
-                });
-                Timer::after(RETRY).await;
-                // Another card may have been put in meanwhile.
-                let _ = target.store().lock().await.start().await;
+    async move {
+        let Parts { card, clock, panel, random, mut watchdog, config, mac, prefix, reset_reason } = parts;
+        let Extras { journal, services, mut flash, last_words } = extras;
+        // What waits is no reason for a reset; what does not let others go on is.
+        let mut feeding = pin!(async {
+            loop {
+                watchdog.feed();
+                Timer::after_millis(500).await;
             }
-        }
+        });
+        let mut program = pin!(async {
+            let mut panel = Log::new(panel, Journal::new(journal));
+            panel.light(Led::Green, true);
+            panel.light(Led::Yellow, true);
+            stage(&mut panel, Stage::Start);
+            panel.line(format_args!("iESP {}, reset: {reset_reason}", env!("CARGO_PKG_VERSION")));
+            if let Some(words) = last_words {
+                panel.tell(Level::Error, format_args!("the last start ended by a panic: {words}"));
+            }
 
-        target.with_panel(|panel| stage(panel, Stage::Network));
-        let around =
-            Surroundings { target: &target, config: &config, hostname: &hostname, port: PORT, segment: M::SEGMENT };
-        apart!(serve::<_, M, CONNECTIONS>(around, stack, connections, services))
-    });
-    // As `join` does it, without moving anything: a small board's stack has no room for two of these.
-    poll_fn(|context| {
-        let _: Poll<()> = feeding.as_mut().poll(context);
-        program.as_mut().poll(context)
-    })
-    .await
+            let (connections, writes, reads) = memory.split();
+            let mut store = Store::new(card, writes, reads);
+            stage(&mut panel, Stage::Card);
+            let facts = apart!(start_card(&mut store, &mut panel));
+            stage(&mut panel, Stage::Configuration);
+            let config = apart!(read_config(&mut store, &mut panel, &mut flash, config));
+            panel.set_level(config.level());
+            panel.place(config.panel_pins());
+            tell_keys_without_effect::<B>(&config, &mut panel);
+            // What the configuration is read with may be faster than it allows.
+            if let Some(hz) = store.limit_clock(u32::from(config.spi_speed) * 1_000_000) {
+                panel.line(format_args!("card: {} kHz", hz / 1000));
+            }
+            let hostname = net::Hostname::new(prefix, mac);
+            net::configure(stack, &config, &hostname);
+
+            stage(&mut panel, Stage::Disk);
+            let mut target = Target::<B, CONNECTIONS>::new(
+                config.target_name.clone(),
+                config.credentials(),
+                store,
+                (clock, panel, random),
+                config.trim_level > 0,
+            );
+            target.set_portal(config.portal());
+            for (number, name) in config.disks().enumerate() {
+                while let Err(error) =
+                    apart!(add_disk(&mut target, name, number, &facts, config.read_only, M::TRANSFER))
+                {
+                    target.with_panel(|panel| {
+                        panel.light(Led::Red, true);
+                        panel.tell(Level::Error, format_args!("disk {name}: {error}"));
+                    });
+                    Timer::after(RETRY).await;
+                    // Another card may have been put in meanwhile.
+                    let _ = target.store().lock().await.start().await;
+                }
+            }
+
+            target.with_panel(|panel| stage(panel, Stage::Network));
+            let around =
+                Surroundings { target: &target, config: &config, hostname: &hostname, port: PORT, segment: M::SEGMENT };
+            apart!(serve::<_, M, CONNECTIONS>(around, stack, connections, services))
+        });
+        // As `join` does it, without moving anything: a small board's stack has no room for two of these.
+        poll_fn(|context| {
+            let _: Poll<()> = feeding.as_mut().poll(context);
+            program.as_mut().poll(context)
+        })
+        .await
+    }
 }
 
 /// Serves, for ever. What it holds takes the room that the start no longer needs.
