@@ -58,6 +58,11 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         self.timers.due(self.phase)
     }
 
+    /// The peer took bytes that had to wait for it: it lives, though it says nothing. The time is in milliseconds.
+    pub const fn peer_took(&mut self, now: u64) {
+        self.timers.heard(now);
+    }
+
     /// The time came. The outbox has room for at least [`super::OUTBOX_MIN`] bytes.
     ///
     /// # Errors

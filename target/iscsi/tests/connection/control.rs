@@ -91,6 +91,18 @@ fn an_initiator_that_answers_is_kept() {
     assert_eq!(silence(&mut pair, 89_998), None);
 }
 
+/// A slow one that reads for minutes has nothing to say, and would see a ping only behind all that waits for it.
+#[test]
+fn an_initiator_that_takes_what_waits_for_it_is_kept() {
+    let mut pair = Pair::full();
+    for round in 1..10 {
+        assert_eq!(silence(&mut pair, round * 25_000), None);
+        pair.target.peer_took(pair.now);
+    }
+    assert_eq!(pair.answers(), []);
+    assert!(matches!(silence(&mut pair, 400_000), Some((285_000, Close::Timeout(_)))));
+}
+
 /// A login that is never finished ends in time, however many bytes of it come.
 #[test]
 fn a_slow_login_ends_in_time() {

@@ -336,7 +336,11 @@ impl<'t> Driver<'t> {
         let sent = match self.send_at_once(stream).await {
             Poll::Ready(sent) => sent,
             Poll::Pending => match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
-                Ok(sent) => sent,
+                Ok(sent) => {
+                    // What a slow peer reads may take it longer than the silence that is allowed.
+                    self.protocol.peer_took(self.clock.now());
+                    sent
+                }
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             },
         };
