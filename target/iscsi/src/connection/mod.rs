@@ -214,6 +214,8 @@ pub struct Connection<const TASKS: usize, const TEXT: usize = TEXT_MAX> {
     discovery: bool,
     tsih: u16,
     stat_sn: u32,
+    /// The last ExpStatSN of a command.
+    acknowledged: u32,
     window: Window,
     slots: Slots<TASKS>,
     placing: Option<Placing>,
@@ -241,6 +243,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             discovery: false,
             tsih,
             stat_sn: 0,
+            acknowledged: 0,
             window: Window::new(0),
             slots: Slots::new(),
             placing: None,
@@ -264,6 +267,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             discovery,
             tsih: its_tsih,
             stat_sn,
+            acknowledged,
             window,
             slots,
             placing,
@@ -280,6 +284,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         *discovery = false;
         *its_tsih = tsih;
         *stat_sn = 0;
+        *acknowledged = 0;
         *window = Window::new(0);
         slots.renew();
         *placing = None;
@@ -287,6 +292,19 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         *timers = Timers::new(timeouts, now);
         *digests = Digests::default();
         *statistics = Statistics::default();
+    }
+
+    /// The StatSN that comes next (RFC 7143 4.2.2.2).
+    #[inline]
+    pub const fn next_stat_sn(&self) -> u32 {
+        self.stat_sn
+    }
+
+    /// Responses so far that the initiator had not seen when it sent its last command, by that one's ExpStatSN (RFC 7143 4.2.2.2): where
+    /// each is answered at once, as many commands as it keeps in flight.
+    #[inline]
+    pub const fn unacknowledged(&self) -> u32 {
+        self.stat_sn.wrapping_sub(self.acknowledged)
     }
 
     /// For a driver whose buffer holds every unit whole: there will be no [`Event::Place`].

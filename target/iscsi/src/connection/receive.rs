@@ -274,6 +274,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             return Event::Handled;
         };
         self.accept(command.immediate);
+        self.acknowledged = command.exp_stat_sn;
         let bidirectional = command.read && command.write;
         let fault = if unsupported || bidirectional {
             Some(CommandFault::Unsupported)

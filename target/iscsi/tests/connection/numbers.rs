@@ -138,6 +138,24 @@ fn fault_19_stat_sn_is_the_targets_own() {
     }
 }
 
+/// 4.2.2.2: ExpStatSN acknowledges all responses before it; what is not acknowledged tells how many commands are kept in flight.
+#[test]
+fn what_is_in_flight_is_known_from_what_is_acknowledged() {
+    let mut pair = Pair::full();
+    let acknowledged = pair.target.next_stat_sn();
+    for answered in 1..=4 {
+        let command = ScsiCommand { exp_stat_sn: acknowledged, ..pair.initiator.bare(&[0]) };
+        let task = pair.command(&command, &[]);
+        pair.respond(task, 0, &[], 0);
+        assert_eq!(pair.target.unacknowledged(), answered);
+    }
+    let command = ScsiCommand { exp_stat_sn: acknowledged.wrapping_add(4), ..pair.initiator.bare(&[0]) };
+    let task = pair.command(&command, &[]);
+    assert_eq!(pair.target.unacknowledged(), 0);
+    pair.respond(task, 0, &[], 0);
+    assert_eq!(pair.target.unacknowledged(), 1, "one at a time");
+}
+
 /// 3.2.2.1 of RFC 1982: numbers go round.
 #[test]
 fn numbers_wrap_around() {

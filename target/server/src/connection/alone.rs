@@ -57,6 +57,12 @@ impl Pace {
         std::mem::replace(&mut self.turn, self.last) != self.last
     }
 
+    /// Whether the connection has the thread for itself, so that it may wait in calls.
+    #[inline]
+    pub const fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
     fn enter(&mut self, stream: &TcpStream) -> io::Result<()> {
         if !self.blocking {
             let socket = SockRef::from(stream);
@@ -99,6 +105,7 @@ impl Driver<'_> {
                     Ok((0, _)) => return Err(End::Disconnected),
                     Ok((_, count)) => {
                         self.came(count);
+                        self.company.came(count);
                         return Ok(true);
                     }
                     // The time is over, or a signal came: the other wait goes on.
@@ -122,6 +129,7 @@ impl Driver<'_> {
                 Ok(count) => {
                     self.outgoing.sent(count);
                     if self.outgoing.is_empty() {
+                        self.company.left(self.protocol.next_stat_sn());
                         return Ok(true);
                     }
                 }
@@ -134,7 +142,7 @@ impl Driver<'_> {
     }
 
     /// Whether something else than bytes could bring this connection on.
-    fn depends_on_others(&self) -> bool {
+    pub(super) fn depends_on_others(&self) -> bool {
         let waits =
             || self.slots.any_in_flight() || !self.blocked.is_empty() || !self.dormant.is_empty() || self.logging_out;
         !self.mailbox.is_empty() || !self.deferred.is_empty() || !self.slots.is_empty() && waits()

@@ -7,6 +7,8 @@
 mod allocation_test;
 #[cfg(target_os = "linux")]
 mod alone;
+#[cfg(target_os = "linux")]
+mod company;
 mod early;
 mod execute;
 mod input;
@@ -142,6 +144,8 @@ pub struct Driver<'t> {
     deadline: Option<Instant>,
     #[cfg(target_os = "linux")]
     pace: alone::Pace,
+    #[cfg(target_os = "linux")]
+    company: company::Company,
 }
 
 /// Serves a connection until it ends.
@@ -208,6 +212,8 @@ impl<'t> Driver<'t> {
             deadline: None,
             #[cfg(target_os = "linux")]
             pace: alone::Pace::default(),
+            #[cfg(target_os = "linux")]
+            company: company::Company::default(),
         }
     }
 
@@ -261,6 +267,14 @@ impl<'t> Driver<'t> {
             if let Next::Join = next {
                 match self.join().await {
                     Ok(()) => continue,
+                    Err(end) => return end,
+                }
+            }
+            #[cfg(target_os = "linux")]
+            if let Next::Wait(need) = next {
+                match self.wait_for_company(stream, need) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
                     Err(end) => return end,
                 }
             }
