@@ -1,7 +1,7 @@
 //! Answers that wait for company. An initiator that keeps many commands in flight and a target that is quicker than it fall into
 //! step: each command is received by itself, and its answer sent by itself, and these calls cost more than the commands. So where
-//! most of what the initiator keeps in flight is still to come, the answers to what is here wait a moment for the rest, in one call
-//! that ends when enough bytes have come: the other half is what keeps the initiator busy meanwhile.
+//! few of the writes that the initiator keeps in flight are here, their answers wait a moment for more of them, in one call that
+//! ends when enough bytes have come. Some commands are never waited for: they keep the initiator busy meanwhile.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use rustix::time::Timespec;
 use tokio::net::TcpStream;
 
-use super::{Driver, End, TASKS, input};
+use super::{Driver, TASKS, input};
 
 /// Commands in flight from which on answers wait: an initiator with fewer would have nothing to do.
 const FEWEST: u32 = 16;
@@ -105,8 +105,8 @@ impl Driver<'_> {
     /// Waits for company where that is worth it; whether any came. Only where the thread has nothing else to do.
     ///
     /// # Errors
-    /// The connection's end.
-    pub(super) fn wait_for_company(&mut self, stream: &TcpStream, need: usize) -> Result<bool, End> {
+    /// The system's.
+    pub(super) fn wait_for_company(&mut self, stream: &TcpStream, need: usize) -> io::Result<bool> {
         if !self.pace.is_blocking() || self.outgoing.is_empty() || self.depends_on_others() {
             return Ok(false);
         }
@@ -115,12 +115,8 @@ impl Driver<'_> {
         let Some(wanted) = self.company.wanted(next, flight, going) else { return Ok(false) };
         wait_for_bytes(stream, wanted)?;
         let room = input::destination(&mut self.placing, &mut self.inbox, need);
-        let count = match recv(stream, room, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Err(End::Disconnected),
-            Ok((_, count)) => count,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(error) => return Err(io::Error::from(error).into()),
-        };
+        // The end of the stream, and what is wrong with it, is met again when the answers have left.
+        let count = recv(stream, room, RecvFlags::DONTWAIT).map_or(0, |(_, count)| count);
         self.came(count);
         self.company.met(wanted, count);
         Ok(count > 0)

@@ -275,7 +275,7 @@ impl<'t> Driver<'t> {
                 match self.wait_for_company(stream, need) {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    Err(end) => return end,
+                    Err(error) => return error.into(),
                 }
             }
             let sent = self.send(stream).await;
