@@ -227,6 +227,9 @@ impl Client {
     }
 }
 
+/// How often a load runs at most, until a run of it allocates nothing.
+const RUNS: usize = 20;
+
 #[test]
 fn operations_allocate_nothing() {
     let small = Load { write: false, blocks: 8, random: true, depth: 32, operations: 1000 };
@@ -240,16 +243,19 @@ fn operations_allocate_nothing() {
         let (address, serving) = serve_one(source.clone());
         let mut client = Client::login(address, immediate);
         for load in [small, Load { write: true, ..small }, large, Load { write: true, ..large }] {
-            // What the connection keeps for this load is made now.
-            client.run(load);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            client.run(load);
-            let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
-            assert_eq!(
-                count, 0,
-                "allocations in {} operations on {source:?}: {load:?}, immediate data: {immediate}",
-                load.operations
-            );
+            // What the connection keeps for this load is made when it is needed first: for reads of what the system has just taken
+            // out of its cache that may be late, and more than once. What each operation made would never end.
+            let mut counts = Vec::with_capacity(RUNS);
+            while counts.last() != Some(&0) {
+                assert!(
+                    counts.len() < RUNS,
+                    "allocations in runs of {} operations on {source:?}: {counts:?}, {load:?}, immediate data: {immediate}",
+                    load.operations
+                );
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                client.run(load);
+                counts.push(ALLOCATIONS.load(Ordering::Relaxed) - before);
+            }
         }
         drop(client);
         serving.join().expect("it served");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use super::shards::{Arrival, Door, Mail};
+use super::shards::{Arrival, Door};
 use crate::config::{Config, PortalConfig};
 use crate::failure::Failure;
 use crate::node::{Node, PortalId};
@@ -66,7 +66,7 @@ fn open(address: SocketAddr) -> std::io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Takes connections, and hands them to the shards in turn.
+/// Takes connections, and hands them to the shards.
 pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>, node: Arc<Node>) {
     let mut turn = 0;
     loop {
@@ -79,13 +79,10 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
                 // Small answers must not wait for more to come.
                 let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
                 match stream {
-                    // A shard ends only after this task.
-                    Ok(stream) => drop(shards[turn % shards.len()].send(Mail::Connection(Arrival {
-                        stream,
-                        portal,
-                        peer,
-                        node: Arc::clone(&node),
-                    }))),
+                    Ok(stream) => {
+                        let shard = next_shard(shards.iter().map(Door::load), turn);
+                        shards[shard].let_in(Arrival { stream, portal, peer, node: Arc::clone(&node) });
+                    }
                     Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
                 }
                 turn += 1;
@@ -95,6 +92,31 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+    }
+}
+
+/// The shard for the next connection, by the connections that each has and whether backends live there: one with the fewest; of
+/// these, one with a backend, whose work for it then wakes no other thread; else they have their turns.
+fn next_shard(loads: impl ExactSizeIterator<Item = (usize, bool)>, turn: usize) -> usize {
+    let count = loads.len();
+    let place = |index: usize| (index + count - turn % count) % count;
+    let best = loads.enumerate().min_by_key(|(index, (connections, home))| (*connections, !home, place(*index)));
+    best.map_or(0, |(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_go_where_few_are_and_where_their_disk_may_live() {
+        let next = |loads: &[(usize, bool)], turn| next_shard(loads.iter().copied(), turn);
+        assert_eq!((next(&[(0, false); 3], 0), next(&[(0, false); 3], 1), next(&[(0, false); 3], 5)), (0, 1, 2));
+        assert_eq!((next(&[(2, false), (1, false)], 0), next(&[(2, true), (1, false)], 0)), (1, 1));
+        for turn in 0..4 {
+            assert_eq!(next(&[(0, false), (0, true)], turn), 1);
+            assert_eq!(next(&[(1, false), (1, false), (1, true)], turn), 2);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Threads that serve connections.
 
 use std::net::{SocketAddr, TcpStream as StdStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -32,14 +33,63 @@ pub struct Arrival {
 
 /// What a shard is sent.
 pub enum Mail {
-    /// A connection to serve.
-    Connection(Arrival),
+    /// A connection to serve, in its place.
+    Connection(Arrival, Seat),
     /// A question whether it still gets to its mail.
     Ping(oneshot::Sender<()>),
 }
 
-/// A shard's door.
-pub type Door = UnboundedSender<Mail>;
+/// A shard's door, with who is behind it.
+#[derive(Debug, Clone)]
+pub struct Door {
+    mail: UnboundedSender<Mail>,
+    connections: Arc<AtomicUsize>,
+    residents: Arc<AtomicUsize>,
+}
+
+/// One of those that are counted, for as long as it is there.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl From<UnboundedSender<Mail>> for Door {
+    /// Nobody is behind it.
+    fn from(mail: UnboundedSender<Mail>) -> Self {
+        Self { mail, connections: Arc::default(), residents: Arc::default() }
+    }
+}
+
+impl Door {
+    /// Hands in a connection.
+    pub fn let_in(&self, arrival: Arrival) {
+        // A shard ends only after who accepts connections.
+        let _ = self.mail.send(Mail::Connection(arrival, Seat(Counted::new(&self.connections))));
+    }
+
+    /// Asks whether the shard still gets to its mail. False where it has ended.
+    pub fn ping(&self, answer: oneshot::Sender<()>) -> bool {
+        self.mail.send(Mail::Ping(answer)).is_ok()
+    }
+
+    /// How many connections it serves, and whether backends live there.
+    pub fn load(&self) -> (usize, bool) {
+        (self.connections.load(Ordering::Relaxed), self.residents.load(Ordering::Relaxed) > 0)
+    }
+}
+
+/// A connection's place on a shard.
+pub struct Seat(#[expect(dead_code, reason = "it counts")] Counted);
 
 /// How long residents have to end when they were closed.
 const RESIDENTS: Duration = Duration::from_secs(3);
@@ -61,6 +111,8 @@ impl Shard {
     /// Where the system starts no more threads.
     pub fn start(number: usize, ring: Option<Threads>) -> std::io::Result<Self> {
         let (door, came) = unbounded_channel::<Mail>();
+        let door = Door::from(door);
+        let residents = Arc::clone(&door.residents);
         let (home, moving) = unbounded_channel::<Resident>();
         let (done, quiet) = mpsc::channel();
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -70,7 +122,7 @@ impl Shard {
                 if let Some(Err(error)) = ring.map(ring::start) {
                     tracing::warn!(%error, "this thread has no io_uring: others wait for devices");
                 }
-                let residents = spawn_local(house(moving));
+                let residents = spawn_local(house(moving, residents));
                 serve(came).await;
                 // Nobody waits for it where the program could not start.
                 let _ = done.send(());
@@ -114,8 +166,8 @@ impl Shard {
 async fn serve(mut came: UnboundedReceiver<Mail>) {
     let mut connections: Vec<AbortHandle> = Vec::new();
     while let Some(mail) = came.recv().await {
-        let Arrival { stream, portal, peer, node } = match mail {
-            Mail::Connection(arrival) => arrival,
+        let (Arrival { stream, portal, peer, node }, seat) = match mail {
+            Mail::Connection(arrival, seat) => (arrival, seat),
             Mail::Ping(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(());
@@ -125,7 +177,10 @@ async fn serve(mut came: UnboundedReceiver<Mail>) {
         connections.retain(|connection| !connection.is_finished());
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                let serving = tokio::spawn(connection::serve(node, stream, portal, peer));
+                let serving = tokio::spawn(async move {
+                    let _seat = seat;
+                    connection::serve(node, stream, portal, peer).await;
+                });
                 connections.push(serving.abort_handle());
             }
             Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
@@ -138,17 +193,20 @@ async fn serve(mut came: UnboundedReceiver<Mail>) {
 }
 
 /// Houses residents, until no more come and the last one has ended, or takes too long.
-async fn house(mut moving: UnboundedReceiver<Resident>) {
+async fn house(mut moving: UnboundedReceiver<Resident>, count: Arc<AtomicUsize>) {
     let mut residents = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = residents.join_next() => {}
             resident = moving.recv() => match resident {
-                Some(resident) => drop(residents.spawn_local(async move {
-                    // No connection may wait as if it were alone here.
-                    let _served = Served::begin();
-                    resident().await;
-                })),
+                Some(resident) => {
+                    let counted = Counted::new(&count);
+                    residents.spawn_local(async move {
+                        // No connection may wait as if it were alone here.
+                        let (_served, _counted) = (Served::begin(), counted);
+                        resident().await;
+                    });
+                }
                 None => break,
             },
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::shards::{Door, Mail};
+use super::shards::Door;
 
 /// Tells the service manager that the program is well, three times within its limit, for as long as that is true: this
 /// thread, which accepts connections, and every thread that serves them has to answer. One that hangs ends the words.
@@ -13,7 +13,7 @@ pub async fn watch(shards: Arc<[Door]>, limit: Duration, alive: impl Fn()) {
     loop {
         for shard in shards.iter() {
             let (answer, answered) = oneshot::channel();
-            if shard.send(Mail::Ping(answer)).is_err() || answered.await.is_err() {
+            if !shard.ping(answer) || answered.await.is_err() {
                 tracing::error!("a thread that serves connections has ended: the service manager is told no more");
                 return;
             }
@@ -31,6 +31,7 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
+    use crate::serve::shards::Mail;
 
     /// One thread that does not get to its mail is enough for silence.
     #[test]
@@ -45,9 +46,10 @@ mod tests {
                 Some(Mail::Ping(answer)) => answer.send(()).is_ok(),
                 _ => false,
             };
-            let watching = tokio::spawn(watch([well, hung].into(), Duration::from_millis(30), move || {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }));
+            let watching =
+                tokio::spawn(watch([well.into(), hung.into()].into(), Duration::from_millis(30), move || {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }));
             assert!(answer(answers.recv().await));
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(said.load(Ordering::Relaxed), 0);
