@@ -33,8 +33,8 @@ pub struct Arrival {
 
 /// What a shard is sent.
 pub enum Mail {
-    /// A connection to serve, in its place.
-    Connection(Arrival, Seat),
+    /// A connection to serve, and that it is counted.
+    Connection(Arrival, Counted),
     /// A question whether it still gets to its mail.
     Ping(oneshot::Sender<()>),
 }
@@ -47,8 +47,8 @@ pub struct Door {
     residents: Arc<AtomicUsize>,
 }
 
-/// One of those that are counted, for as long as it is there.
-struct Counted(Arc<AtomicUsize>);
+/// One of those behind a door, for as long as it is there.
+pub struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
     fn new(count: &Arc<AtomicUsize>) -> Self {
@@ -74,7 +74,7 @@ impl Door {
     /// Hands in a connection.
     pub fn let_in(&self, arrival: Arrival) {
         // A shard ends only after who accepts connections.
-        let _ = self.mail.send(Mail::Connection(arrival, Seat(Counted::new(&self.connections))));
+        let _ = self.mail.send(Mail::Connection(arrival, Counted::new(&self.connections)));
     }
 
     /// Asks whether the shard still gets to its mail. False where it has ended.
@@ -87,9 +87,6 @@ impl Door {
         (self.connections.load(Ordering::Relaxed), self.residents.load(Ordering::Relaxed) > 0)
     }
 }
-
-/// A connection's place on a shard.
-pub struct Seat(#[expect(dead_code, reason = "it counts")] Counted);
 
 /// How long residents have to end when they were closed.
 const RESIDENTS: Duration = Duration::from_secs(3);
@@ -166,8 +163,8 @@ impl Shard {
 async fn serve(mut came: UnboundedReceiver<Mail>) {
     let mut connections: Vec<AbortHandle> = Vec::new();
     while let Some(mail) = came.recv().await {
-        let (Arrival { stream, portal, peer, node }, seat) = match mail {
-            Mail::Connection(arrival, seat) => (arrival, seat),
+        let (Arrival { stream, portal, peer, node }, counted) = match mail {
+            Mail::Connection(arrival, counted) => (arrival, counted),
             Mail::Ping(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(());
@@ -178,7 +175,7 @@ async fn serve(mut came: UnboundedReceiver<Mail>) {
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let serving = tokio::spawn(async move {
-                    let _seat = seat;
+                    let _counted = counted;
                     connection::serve(node, stream, portal, peer).await;
                 });
                 connections.push(serving.abort_handle());
