@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: what iesp costs, beside Debian's tgt and beside the least that is possible.
 //!
 //! CPU time of the server an operation is what can be compared between machines; throughput and latency stand beside
-//! it. All servers run at once on one file in memory, idle but for the one that is measured; each round puts every load
-//! on each server in turn, in an order that rotates from round to round.
+//! it. All serve one file in memory; each round puts every load on each server in turn, in an order that rotates from round
+//! to round. A server is started for one load and ends after it: what loads before it left in its memory (tgt's heap, once it
+//! served many connections) would decide what this one costs.
 //!
 //! - `loads`: the table of loads and limits.
 //! - `peers`: the servers.
@@ -123,15 +124,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let folder = MemoryFolder::new()?;
     let image = folder.path().join("disk");
     full_image(&image, scale.image_bytes)?;
-    let running = programs
-        .iter()
-        .map(|(peer, program)| Ok((*peer, Server::start(*peer, program, &image, &folder.folder(peer.name())?)?)))
-        .collect::<Result<Vec<_>>>()?;
-
-    let samples = all_rounds(&loads, &running, &generator, &scale, &folder)?;
-    for (peer, server) in running {
-        server.stop().with_context(|| format!("{} did not end well", peer.name()))?;
-    }
+    let samples = all_rounds(&loads, &programs, &generator, &scale, (&image, &folder))?;
     let mut results: Vec<LoadResult> =
         loads.iter().zip(&samples).map(|(load, samples)| summarise(load, samples)).collect();
     if let Some((name, check)) = check_proxy(&results)
@@ -213,24 +206,26 @@ fn draw(results: &Path, prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The rounds: for each load, each server's samples.
+/// The rounds: for each load, each server's samples. They serve the image, and their logs are in the folder.
 fn all_rounds(
     loads: &[&Load],
-    servers: &[(Peer, Server)],
+    programs: &[(Peer, PathBuf)],
     generator: &Path,
     scale: &Scale,
-    folder: &MemoryFolder,
+    (image, folder): (&Path, &MemoryFolder),
 ) -> Result<Vec<PeerSamples>> {
-    let none = || servers.iter().map(|(peer, _)| (*peer, Vec::new())).collect::<PeerSamples>();
+    let none = || programs.iter().map(|(peer, _)| (*peer, Vec::new())).collect::<PeerSamples>();
     let mut samples: Vec<PeerSamples> = loads.iter().map(|_| none()).collect();
     for round in 0..scale.rounds {
         for (index, load) in loads.iter().enumerate() {
             eprintln!("round {} of {}: {}", round + 1, scale.rounds, load.about);
-            for turn in 0..servers.len() {
-                let place = (turn + round as usize) % servers.len();
-                let (peer, server) = &servers[place];
-                let sample = measure(generator, load, server, scale.times, u64::from(round) + 1, folder.path())
+            for turn in 0..programs.len() {
+                let place = (turn + round as usize) % programs.len();
+                let (peer, program) = &programs[place];
+                let server = Server::start(*peer, program, image, &folder.folder(peer.name())?)?;
+                let sample = measure(generator, load, &server, scale.times, u64::from(round) + 1, folder.path())
                     .with_context(|| format!("{} under {}", peer.name(), load.about))?;
+                server.stop().with_context(|| format!("{} did not end well", peer.name()))?;
                 samples[index][place].1.push(sample);
             }
         }
