@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::compiler::{self, DEBIAN_CARGO, DEBIAN_RUSTC};
-use crate::workspace;
+use crate::{outputs, workspace};
 
 /// Another system, and what building for it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Cargo {
         {
             bail!("no {program}: `cargo xtask setup --full` installs it (on Debian: gcc-mingw-w64-x86-64-win32)");
         }
-        let folder = workspace::cache_folder("cross")?.join(if source == Source::Debian { "source" } else { "rustup" });
+        let folder = outputs::folder("cross")?.join(if source == Source::Debian { "source" } else { "rustup" });
         Ok(Cargo { folder, target, source })
     }
 

@@ -24,6 +24,7 @@ mod hil;
 mod nbd;
 #[cfg(unix)]
 mod no_std;
+mod outputs;
 #[cfg(unix)]
 mod package;
 #[cfg(unix)]

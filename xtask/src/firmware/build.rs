@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::board::Board;
 use super::toolchain::Toolchain;
-use crate::workspace;
+use crate::{outputs, workspace};
 
 /// Builds the program; answers with its ELF file.
 ///
@@ -55,7 +55,7 @@ fn cargo(board: &Board, words: &[&str]) -> Result<Command> {
 
 fn cargo_of(toolchain: &Toolchain, board: &Board, words: &[&str]) -> Result<Command> {
     let folder = workspace::root().join(board.workspace);
-    let output = workspace::cache_folder("firmware")?;
+    let output = outputs::folder("firmware")?;
     let words = [words, &["--package", board.package], board.options].concat();
     let mut command = toolchain.cargo(board.target, &folder, &output, &words);
     command.stdin(Stdio::null()).env("IESP_BUILD_DATE", build_date());
