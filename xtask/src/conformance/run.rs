@@ -1,7 +1,7 @@
 //! Runs the tests: each in its own process, against a target of its own that starts on a fresh disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -107,11 +107,21 @@ pub struct Runner<'a> {
 /// How many tests may hang on a disk before the rest is given up: a dead target must not cost an hour.
 const HANGS_UNTIL_GIVEN_UP: usize = 8;
 
+/// How many starts of the target may fail on a disk until then: one may be for want of the machine's time.
+const STARTS_UNTIL_GIVEN_UP: usize = 3;
+
 /// What is known of a place while the run goes on.
 #[derive(Debug, Default)]
 struct Health {
-    unservable: AtomicBool,
+    failed_starts: AtomicUsize,
     hangs: AtomicUsize,
+}
+
+impl Health {
+    fn is_given_up(&self) -> bool {
+        self.failed_starts.load(Ordering::Relaxed) >= STARTS_UNTIL_GIVEN_UP
+            || self.hangs.load(Ordering::Relaxed) >= HANGS_UNTIL_GIVEN_UP
+    }
 }
 
 impl Runner<'_> {
@@ -140,7 +150,7 @@ impl Runner<'_> {
     }
 
     fn run_one(&self, index: usize, job: Job<'_>, health: &Health) -> Done {
-        if health.unservable.load(Ordering::Relaxed) || health.hangs.load(Ordering::Relaxed) >= HANGS_UNTIL_GIVEN_UP {
+        if health.is_given_up() {
             let why = "given up: the target does not serve this disk, or too many tests hung".to_owned();
             return Done { job: index, outcome: Outcome::NotRun { why }, target_fault: None, took: Duration::ZERO };
         }
@@ -166,7 +176,7 @@ impl Runner<'_> {
             Place::Fresh { iesp, disk, backing } => {
                 let image = folder.join("disk.img");
                 let (served, _server) = serve(iesp, disk, *backing, &image, &folder)
-                    .inspect_err(|_| health.unservable.store(true, Ordering::Relaxed))?;
+                    .inspect_err(|_| _ = health.failed_starts.fetch_add(1, Ordering::Relaxed))?;
                 let mode = disk.digests.map(|digests| match digests {
                     Digests::Proxy => Mode::Add,
                     Digests::Libiscsi => Mode::Watch,

@@ -105,7 +105,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
     }
     let missed = lines.iter().filter(|line| line.limit.is_some_and(|limit| line.to_fio.median < limit)).count();
     if missed > 0 {
-        bail!("{missed} limits are missed");
+        bail!("limits that are missed: {missed}");
     }
     Ok(())
 }
