@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::commands::Command;
+use crate::config::names;
 use crate::{metrics, size, snmp};
 
 /// What a disk is kept in.
@@ -54,7 +55,7 @@ pub struct Cli {
     /// What to serve: the path of a disk image or a block device (with `-b ram`: a size, as in 1G;
     /// with `-b nbd`: HOST:PORT, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH; nbds:// by TLS). Given several times, it makes LUN
     /// 0, 1, 2 and so on.
-    #[arg(short = 'd', long = "device", value_name = "X", action = ArgAction::Append)]
+    #[arg(short = 'd', long = "device", value_name = "X", action = ArgAction::Append, value_parser = names::device)]
     pub devices: Vec<String>,
 
     /// Target name. Some initiators (Windows, ESXi) want the form iqn.YYYY-MM.DOMAIN:NAME.
@@ -139,7 +140,7 @@ pub struct Cli {
 
     /// The disk's UUID, from which its serial number comes, in place of the one that is kept beside the image (of an NBD
     /// export: in the state folder of this machine); for one disk. Give it where several iesp serve the same export.
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = names::uuid)]
     pub uuid: Option<uuid::Uuid>,
 
     /// Seconds for which commands wait for an NBD server that is away; then they fail. Linux initiators give a command up

@@ -61,7 +61,9 @@ pub enum PlanError {
     #[error("{0} blocks: their end is beyond 2^64 bytes")]
     TooLarge(u64),
     /// More workers than blocks, or than a generation has room for.
-    #[error("{workers} threads for {blocks} blocks: each needs at least one, and 65536 is the most")]
+    #[error(
+        "{workers} threads for {blocks} blocks: each needs at least one block, and 65536 is the most; name fewer by --threads"
+    )]
     Workers {
         /// How many workers.
         workers: u32,

@@ -271,9 +271,7 @@ impl Reader<'_> {
         let read_only = section.boolean("read-only").is_some_and(|read_only| read_only.value);
         let direct = section.boolean("direct").is_some_and(|direct| direct.value);
         let trim_level = section.number("trim-level", 0..=2, "").map_or(1, |level| level.value);
-        let uuid = section.parse("uuid", "a UUID", |text| {
-            uuid::Uuid::try_parse(text).map_err(|_| "this is no UUID: give one as `uuidgen` prints it")
-        });
+        let uuid = section.parse("uuid", "a UUID", names::uuid);
         if let Some(uuid) = &uuid
             && seen.uuids.insert(uuid.value, ()).is_some()
         {

@@ -4,7 +4,7 @@ mod check;
 mod document;
 mod file;
 mod flags;
-mod names;
+pub mod names;
 mod section;
 
 use std::fmt;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use iesp_scsi::Identity;
+use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::system;
@@ -33,6 +34,22 @@ pub fn target_name(name: &str) -> Result<String, String> {
         return Err("a target name has 1 to 223 characters".to_owned());
     }
     Ok(name)
+}
+
+/// What a disk is named by on the command line.
+///
+/// # Errors
+/// What is allowed.
+pub fn device(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() { Err("give the path of a disk image or of a block device") } else { Ok(name.to_owned()) }
+}
+
+/// A disk's identity (RFC 9562).
+///
+/// # Errors
+/// What is allowed.
+pub fn uuid(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::try_parse(text).map_err(|_| "this is no UUID: give one as `uuidgen` prints it")
 }
 
 /// An address with or without a port, or a host's name; `port` is for one that names none.

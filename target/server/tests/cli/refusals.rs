@@ -74,6 +74,8 @@ fn disks_that_cannot_be_served() {
     refused(path, &["--block-size", "4096", "-d", &half], 1, &["half", "4096", "12288"]);
     refused(path, &["-d", &image(path, "empty", 0)], 1, &["empty", "size"]);
     refused(path, &["-d", "/dev/null"], 1, &["/dev/null", "neither"]);
+    #[cfg(target_os = "linux")]
+    refused(path, &["-d", "/proc/version", "--read-only"], 1, &["/proc/version", "neither"]);
     refused(path, &["-d", &plain, "-d", &plain], 1, &["plain", "in use"]);
     refused(path, &["-d", &plain, "-d", &missing], 1, &["missing", "no such file"]);
     std::os::unix::fs::symlink(&plain, path.join("link")).expect("a link");
@@ -128,7 +130,8 @@ fn names_addresses_and_levels() {
     misspelt(with(&["-b", "tape"]), "tape");
     misspelt(with(&["--block-size", "1024"]), "1024");
     misspelt(with(&["--threads", "0"]), "0");
-    misspelt(with(&["--uuid", "nonsense"]), "nonsense");
+    misspelt(with(&["--uuid", "nonsense"]), "uuidgen");
+    misspelt(&["-d", ""], "path");
     misspelt(with(&["--create", "much"]), "much");
     misspelt(with(&["--no-such-thing"]), "--no-such-thing");
     misspelt(with(&["--chap-user", "me"]), "required");

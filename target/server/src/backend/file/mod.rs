@@ -112,7 +112,11 @@ impl FileBackend {
     }
 
     fn new(file: File, medium: Medium, direct: Option<Alignment>, options: &OpenOptions) -> Result<Self, OpenError> {
-        let len = sys::len(&file)?;
+        let len = sys::len(&file).map_err(|error| match error.kind() {
+            // What a file system makes up when it is read, as /proc does, has no end.
+            ErrorKind::InvalidInput => OpenError::Special,
+            _ => error.into(),
+        })?;
         open::check_len(len, options.block_size)?;
         let granularity = file.metadata().map_or(4096, |metadata| sys::granularity(&metadata, medium));
         let facts = Facts {
