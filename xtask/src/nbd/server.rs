@@ -1,5 +1,7 @@
 //! NBD servers as peers: each with one image, on a Unix domain socket of its own.
 
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use crate::workspace::find_program;
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(20);
+
+/// How long one that listens may take until it answers.
+const GREETING: Duration = Duration::from_secs(60);
 
 /// The disk's UUID: these exports leave nothing in the state folder.
 const UUID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
@@ -156,6 +161,7 @@ impl Server {
         if self.kind == Kind::NbdServer {
             process.wait(START)?;
             self.daemon = Some(self.daemon_id(deadline)?);
+            await_greeting(&socket).with_context(|| format!("{} does not answer", self.kind.program()))?;
         } else {
             self.process = Some(process);
         }
@@ -233,6 +239,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill_daemon();
     }
+}
+
+/// Until a client is greeted, which nbd-server does not do before it has made the parameters of its key exchange: that takes
+/// it seconds of CPU time, now few, now many.
+fn await_greeting(socket: &Path) -> std::io::Result<()> {
+    let mut client = UnixStream::connect(socket)?;
+    client.set_read_timeout(Some(GREETING))?;
+    client.read_exact(&mut [0; 8])
 }
 
 /// Whether a Unix domain socket is listened on: /proc/net/unix has flag 10000 for that.
