@@ -33,7 +33,7 @@ pub fn folder(kind: &str) -> Result<PathBuf> {
 }
 
 fn name(root: &[u8]) -> String {
-    Sha256::digest(root).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    workspace::hex(&Sha256::digest(root)).chars().take(16).collect()
 }
 
 /// Removes the folders of working copies that have been gone for long. What cannot be removed stays.

@@ -32,6 +32,11 @@ pub fn cache_folder(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Bytes in hexadecimal digits: what is kept there is named by checksums.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The cargo that runs this xtask, started in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

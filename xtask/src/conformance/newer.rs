@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::vm::image::{checksum, hex};
-use crate::workspace::cache_folder;
+use crate::vm::image::checksum;
+use crate::workspace::{cache_folder, hex};
 
 /// Where the source is.
 #[derive(Debug, Deserialize)]

@@ -130,6 +130,7 @@ fn names_addresses_and_levels() {
     misspelt(with(&["-b", "tape"]), "tape");
     misspelt(with(&["--block-size", "1024"]), "1024");
     misspelt(with(&["--threads", "0"]), "0");
+    misspelt(with(&["--uuid", "nonsense"]), "nonsense");
     misspelt(with(&["--uuid", "nonsense"]), "uuidgen");
     misspelt(&["-d", ""], "path");
     misspelt(with(&["--create", "much"]), "much");

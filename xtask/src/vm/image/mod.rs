@@ -18,7 +18,7 @@ use self::packages::Package;
 pub use self::recipe::Recipe;
 pub use self::tree::Tree;
 use crate::process::{spell, timed};
-use crate::workspace;
+use crate::workspace::{self, hex};
 
 /// What `cargo xtask vm image` can be told.
 #[derive(clap::Args, Debug, Clone)]
@@ -205,11 +205,6 @@ fn key(recipe: &str, packages: &[Package]) -> String {
 pub fn checksum(file: &Path) -> Result<String> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(hex(&Sha256::digest(bytes)))
-}
-
-/// Bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
