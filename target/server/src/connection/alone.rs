@@ -100,6 +100,7 @@ impl Driver<'_> {
             }
             if !self.depends_on_others() {
                 self.pace.enter(stream)?;
+                self.busy.look(stream, self.clock, self.protocol.next_stat_sn());
                 let room = input::destination(&mut self.placing, &mut self.inbox, need);
                 match rustix::net::recv(&*stream, room, RecvFlags::empty()) {
                     Ok((0, _)) => return Err(End::Disconnected),
@@ -114,6 +115,7 @@ impl Driver<'_> {
                 }
             }
         }
+        self.busy.pause();
         self.pace.leave(stream)?;
         Ok(false)
     }

@@ -8,6 +8,8 @@ mod allocation_test;
 #[cfg(target_os = "linux")]
 mod alone;
 #[cfg(target_os = "linux")]
+mod busy;
+#[cfg(target_os = "linux")]
 mod company;
 mod early;
 mod execute;
@@ -145,6 +147,8 @@ pub struct Driver<'t> {
     #[cfg(target_os = "linux")]
     pace: alone::Pace,
     #[cfg(target_os = "linux")]
+    busy: busy::BusyPoll,
+    #[cfg(target_os = "linux")]
     company: company::Company,
 }
 
@@ -212,6 +216,8 @@ impl<'t> Driver<'t> {
             deadline: None,
             #[cfg(target_os = "linux")]
             pace: alone::Pace::default(),
+            #[cfg(target_os = "linux")]
+            busy: busy::BusyPoll::new(std::thread::available_parallelism().map_or(1, usize::from)),
             #[cfg(target_os = "linux")]
             company: company::Company::default(),
         }
