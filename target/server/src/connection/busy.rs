@@ -26,8 +26,8 @@ const SETTLING: u32 = 32;
 const COMPARED: u32 = 8;
 
 /// Windows between two comparisons at least, and how often that is doubled at most while they say the same.
-const STAY: u32 = 16;
-const DOUBLED: u32 = 4;
+const STAY: u32 = 4;
+const DOUBLED: u32 = 6;
 
 /// One part in so many of the CPU time is what quicker answers are worth.
 const WORTH: u64 = 8;
