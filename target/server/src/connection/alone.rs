@@ -100,7 +100,8 @@ impl Driver<'_> {
             }
             if !self.depends_on_others() {
                 self.pace.enter(stream)?;
-                self.busy.look(stream, self.clock, self.protocol.next_stat_sn());
+                let (next, flight) = (self.protocol.next_stat_sn(), self.protocol.unacknowledged());
+                self.waiting.before(stream, self.clock, next, flight);
                 let room = input::destination(&mut self.placing, &mut self.inbox, need);
                 match rustix::net::recv(&*stream, room, RecvFlags::empty()) {
                     Ok((0, _)) => return Err(End::Disconnected),
@@ -115,7 +116,7 @@ impl Driver<'_> {
                 }
             }
         }
-        self.busy.pause();
+        self.waiting.pause();
         self.pace.leave(stream)?;
         Ok(false)
     }

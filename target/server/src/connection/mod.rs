@@ -8,8 +8,6 @@ mod allocation_test;
 #[cfg(target_os = "linux")]
 mod alone;
 #[cfg(target_os = "linux")]
-mod busy;
-#[cfg(target_os = "linux")]
 mod company;
 mod early;
 mod execute;
@@ -19,6 +17,8 @@ mod management;
 mod reads;
 mod socket;
 mod tasks;
+#[cfg(target_os = "linux")]
+mod waiting;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -147,9 +147,9 @@ pub struct Driver<'t> {
     #[cfg(target_os = "linux")]
     pace: alone::Pace,
     #[cfg(target_os = "linux")]
-    busy: busy::BusyPoll,
-    #[cfg(target_os = "linux")]
     company: company::Company,
+    #[cfg(target_os = "linux")]
+    waiting: waiting::Waiting,
 }
 
 /// Serves a connection until it ends.
@@ -217,9 +217,9 @@ impl<'t> Driver<'t> {
             #[cfg(target_os = "linux")]
             pace: alone::Pace::default(),
             #[cfg(target_os = "linux")]
-            busy: busy::BusyPoll::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            #[cfg(target_os = "linux")]
             company: company::Company::default(),
+            #[cfg(target_os = "linux")]
+            waiting: waiting::Waiting::new(local.ip() == peer.ip()),
         }
     }
 
