@@ -12,7 +12,7 @@ const COMPARED: u32 = 4;
 const STAY: u32 = 4;
 const DOUBLED: u32 = 6;
 
-/// One part in so many of the CPU time is what quicker answers are worth.
+/// One part in so many of the CPU time is what the quicker answers of each way are worth beside the best of those before it.
 const WORTH: u64 = 8;
 
 /// So many looks in vain in a row say that no more are worth it.
@@ -139,7 +139,7 @@ impl Choice {
     }
 }
 
-/// The cheapest of the first ways, where each but sleeping may cost a little more than what comes before it.
+/// The best of the first ways: each but sleeping may cost a little more ([`WORTH`]) than the best of those before it.
 fn best(costs: &[u64]) -> Way {
     let cheaper = |best: usize, way: usize| if costs[way] <= costs[best] + costs[best] / WORTH { way } else { best };
     WAYS[(1..costs.len()).fold(0, cheaper)]

@@ -11,6 +11,7 @@
 
 mod choice;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,6 +38,9 @@ const SINGLE: u32 = 128;
 /// initiator a core that it used before, where that is idle.
 const APART: u32 = 4;
 
+/// Cores that the program may use. The answer is read from files: not for each connection.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
 /// How one connection waits.
 #[derive(Debug)]
 pub struct Waiting {
@@ -52,9 +56,8 @@ pub struct Waiting {
 impl Waiting {
     /// Sleeps at first. The initiator is on this machine where it `is_local`.
     pub fn new(is_local: bool) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // An initiator on this machine has to have a core beside this one.
-        Self { choice: Choice::new(cores > 1), is_local, single: 0, apart: 0 }
+        Self { choice: Choice::new(*CORES > 1), is_local, single: 0, apart: 0 }
     }
 
     /// The requests do not come quickly any more: what was measured since is worth nothing.
