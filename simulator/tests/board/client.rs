@@ -4,10 +4,9 @@ use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Timer};
 use embedded_io_async::Write;
+use iesp_initiator::{Answer, INITIATOR, Initiator};
 use iesp_iscsi::pdu::{RESERVED_TAG, ScsiCommand, Stage, TaskAttribute};
 use iesp_simulator::host;
-
-use crate::initiator::{Answer, INITIATOR, Initiator};
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! The whole firmware on a simulated board: an initiator at the other end of its wire, in virtual time.
 
-#[path = "../../../target/iscsi/tests/initiator/mod.rs"]
-mod initiator;
 #[path = "../model/mod.rs"]
 mod model;
 

@@ -1,7 +1,7 @@
 //! An initiator and a connection joined in memory, in virtual time: what RFC 7143 demands of a target, rule by rule.
 
-#[path = "../initiator/mod.rs"]
-mod initiator;
+use iesp_initiator as initiator;
+
 mod pair;
 
 mod anything;

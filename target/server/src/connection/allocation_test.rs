@@ -1,9 +1,6 @@
 //! Operations allocate nothing once a connection has what it needs: counted by the allocator of the test program, on the
 //! thread that serves, over a real socket.
 
-#[path = "../../../iscsi/tests/initiator/mod.rs"]
-mod initiator;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -13,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use iesp_initiator::{Answer, INITIATOR, Initiator};
 use iesp_iscsi::pdu::{ScsiCommand, Stage};
 use iesp_iscsi::{Limits, Timeouts};
 use tokio::net::TcpListener;
@@ -27,7 +25,6 @@ use crate::pool::Pool;
 use crate::statistics::Statistics;
 use crate::target::Target;
 use crate::threads::Homes;
-use initiator::{Answer, INITIATOR, Initiator};
 
 /// Counts on the threads that asked for it.
 struct Counting;

@@ -3,9 +3,8 @@
 
 pub mod cdb;
 pub mod client;
-#[path = "../../../iscsi/tests/initiator/mod.rs"]
-pub mod initiator;
 pub mod process;
 
 pub use client::Client;
+pub use iesp_initiator as initiator;
 pub use process::Iesp;
