@@ -1,6 +1,7 @@
 //! `iesp`: an iSCSI target for one person with a PC. See ARCHITECTURE.md for the map.
 
 mod access;
+mod authority;
 mod backend;
 mod buffers;
 mod cli;

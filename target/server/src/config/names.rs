@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use iesp_scsi::Identity;
 use uuid::Uuid;
 
+use crate::authority::Authority;
 use crate::failure::Failure;
 use crate::system;
 use crate::target::PORTAL_GROUP;
@@ -57,18 +58,12 @@ pub fn uuid(text: &str) -> Result<Uuid, &'static str> {
 /// # Errors
 /// What is allowed.
 pub fn resolve(address: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = address.parse::<SocketAddr>() {
-        return Ok(vec![address]);
-    }
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = bare.parse::<IpAddr>() {
+    // IPv6 may stand without brackets, where no port is named.
+    if let Ok(ip) = address.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let found = match address.rsplit_once(':') {
-        Some((host, own)) if own.parse::<u16>().is_ok() => (host, own.parse().unwrap_or(port)).to_socket_addrs(),
-        _ => (address, port).to_socket_addrs(),
-    };
-    let addresses: Vec<_> = found.map(Iterator::collect).unwrap_or_default();
+    let found = Authority::parse(address).map(|own| (own.host.as_str(), own.port.unwrap_or(port)).to_socket_addrs());
+    let addresses: Vec<_> = found.and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
     if addresses.is_empty() {
         return Err("no such address: give one of this machine's, as in 192.168.1.10 or [::1]:3260".to_owned());
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use super::event::Record;
+use crate::authority::Authority;
 use crate::failure::Failure;
 
 /// Messages that wait at a time.
@@ -51,11 +52,10 @@ impl Address {
     /// # Errors
     /// What is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let with_port = |host: &str| {
-            let bare = host.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']'));
-            let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-            let right = !host.is_empty() && (bare || !name.is_empty() && port.parse::<u16>().is_ok());
-            right.then(|| if bare { format!("{host}:514") } else { host.to_owned() })
+        let with_port = |text: &str| {
+            let Authority { host, port } = Authority::parse(text)?;
+            let port = port.unwrap_or(514);
+            Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
         };
         let found = match text.split_once("://") {
             Some(("udp", host)) => with_port(host).map(Self::Udp),

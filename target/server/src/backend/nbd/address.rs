@@ -1,9 +1,12 @@
 //! Where an export is: `host:port`, or an NBD URI (doc/uri.md of the NBD project); the URIs that begin with `nbds` are for TLS.
 
 use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::authority::Authority;
 
 /// The port that IANA has for NBD.
 const PORT: u16 = 10809;
@@ -62,9 +65,14 @@ impl Address {
         if path.contains('?') || authority.contains(['?', '@']) {
             return Err(format!("{text}: user names and query parameters have no meaning in nbd:// URIs"));
         }
-        let (host, port) = host_and_port(authority)
+        let Authority { host, port } = Authority::parse(authority)
+            .filter(|authority| authority.port != Some(0))
             .ok_or_else(|| format!("{text}: write the server as HOST:PORT, as in 192.168.1.10:10809 or [::1]:10809"))?;
-        Ok(Self { endpoint: Endpoint::Tcp(host, port), tls: tls && uri.is_some(), export: name(text, path)? })
+        Ok(Self {
+            endpoint: Endpoint::Tcp(host, port.unwrap_or(PORT)),
+            tls: tls && uri.is_some(),
+            export: name(text, path)?,
+        })
     }
 
     fn unix(text: &str, rest: &str, tls: bool) -> Result<Self, String> {
@@ -80,9 +88,61 @@ impl Address {
         Ok(Self { endpoint: Endpoint::Unix(PathBuf::from(&*socket)), tls, export: name(text, export)? })
     }
 
+    /// What it is, as far as that can be told now. Names of hosts are resolved, which may take a while.
+    pub fn key(&self) -> ExportKey {
+        let server = match &self.endpoint {
+            Endpoint::Tcp(host, port) => {
+                let addresses = (host.as_str(), *port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+                let addresses = addresses.unwrap_or_default().into_iter();
+                let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+                let name = host.trim_end_matches('.').to_lowercase();
+                Server::Tcp { name, port: *port, addresses: addresses.map(plain).collect() }
+            }
+            Endpoint::Unix(path) => Server::Unix(
+                path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.clone()),
+            ),
+        };
+        ExportKey { server, export: self.export.clone() }
+    }
+
     /// A name for a file that belongs to this export.
     pub fn file_name(&self) -> String {
         utf8_percent_encode(&self.to_string(), NON_ALPHANUMERIC).to_string().replace('%', "_")
+    }
+}
+
+/// An export, however its address is written: by another name of the host, with the port or without it, by TLS or not.
+///
+/// It is no `Eq`: a host's name may have several addresses, of which two names share one.
+#[derive(Debug, Clone)]
+pub struct ExportKey {
+    server: Server,
+    export: String,
+}
+
+#[derive(Debug, Clone)]
+enum Server {
+    Tcp {
+        name: String,
+        port: u16,
+        /// None where the name cannot be resolved now.
+        addresses: Vec<SocketAddr>,
+    },
+    Unix(PathBuf),
+}
+
+impl ExportKey {
+    /// Whether both are one export. One server by TCP and by a Unix domain socket, or at two ports, looks like two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let server = match (&self.server, &other.server) {
+            (
+                Server::Tcp { name, port, addresses },
+                Server::Tcp { name: other_name, port: other_port, addresses: others },
+            ) => (name == other_name && port == other_port) || addresses.iter().any(|one| others.contains(one)),
+            (Server::Unix(path), Server::Unix(other)) => path == other,
+            _ => false,
+        };
+        server && self.export == other.export
     }
 }
 
@@ -92,19 +152,6 @@ fn name(text: &str, path: &str) -> Result<String, String> {
         return Err(format!("{text}: an export's name has at most {NAME} bytes, and no zero among them"));
     }
     Ok(name.into_owned())
-}
-
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':').or(rest.is_empty().then_some(""))?)
-        }
-        None => text.rsplit_once(':').unwrap_or((text, "")),
-    };
-    let port = if port.is_empty() { PORT } else { port.parse().ok().filter(|port| *port != 0)? };
-    let bare_v6 = host.contains(':') && !text.starts_with('[');
-    (!host.is_empty() && !bare_v6).then(|| (host.to_owned(), port))
 }
 
 impl fmt::Display for Address {
@@ -156,6 +203,30 @@ mod tests {
     }
 
     #[test]
+    fn one_export_has_many_addresses() {
+        let key = |text: &str| Address::parse(text).expect("an address").key();
+        for (one, other) in [
+            ("127.0.0.1", "nbd://127.0.0.1:10809"),
+            ("nbd://localhost/x", "nbds://127.0.0.1:10809/x"),
+            ("[::ffff:127.0.0.1]:5", "127.0.0.1:5"),
+            ("nbd://[0:0::1]/x", "nbd://[::1]/x"),
+            ("nbd://No-Such-Host.invalid/x", "nbd://no-such-host.invalid./x"),
+            ("nbd+unix:///x?socket=/no/such", "nbds+unix:///x?socket=/no/such"),
+        ] {
+            assert!(key(one).is_same(&key(other)) && key(other).is_same(&key(one)), "{one} {other}");
+        }
+        for (one, other) in [
+            ("127.0.0.1:1", "127.0.0.1:2"),
+            ("127.0.0.1", "127.0.0.2"),
+            ("nbd://127.0.0.1/x", "nbd://127.0.0.1/X"),
+            ("nbd://a.invalid/x", "nbd://b.invalid/x"),
+            ("nbd+unix:///x?socket=/no/such", "nbd+unix:///x?socket=/no/other"),
+        ] {
+            assert!(!key(one).is_same(&key(other)), "{one} {other}");
+        }
+    }
+
+    #[test]
     fn what_is_refused() {
         for text in [
             "",
@@ -163,7 +234,13 @@ mod tests {
             "box:x",
             "box:0",
             "box:70000",
+            "box:+99",
             "::1",
+            "[[]:10809",
+            "[[[]:10809",
+            "[box]:10809",
+            "nbd://[[::1]]/x",
+            "a box",
             "a/b",
             "nbd:///x",
             "nbd://u@box/",

@@ -154,7 +154,9 @@ fn is_same(old: &DiskConfig, new: &DiskConfig) -> bool {
 fn shares(old: &DiskConfig, new: &DiskConfig) -> bool {
     match (&old.source, &new.source) {
         (Source::Path(old), Source::Path(new)) => old == new,
-        (Source::Nbd { address: old, .. }, Source::Nbd { address: new, .. }) => old == new,
+        (Source::Nbd { address: old, .. }, Source::Nbd { address: new, .. }) => {
+            old == new || old.key().is_same(&new.key())
+        }
         _ => false,
     }
 }
