@@ -148,6 +148,11 @@ pub struct Cli {
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub nbd_reconnect: u16,
 
+    /// Whether other clients, such as another iesp, write to the NBD export, too. Then writes since the last flush are lost
+    /// with the connection, and flushes fail; otherwise they are written again. [default: true where --uuid is given]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub nbd_shared: Option<bool>,
+
     /// For nbds:// and nbds+unix://, which is NBD by TLS: file with the CAs' certificates (PEM) of which one has to have signed
     /// the server's. [default: those that the system trusts]
     #[arg(long, value_name = "FILE")]

@@ -140,7 +140,8 @@ impl Bench<'_> {
             iesp: self.iesp,
             image,
             address: "127.0.0.1",
-            arguments: &Server::arguments(),
+            // Nobody else writes to it.
+            arguments: &[Server::arguments(), vec!["--nbd-shared=false".to_owned()]].concat(),
             chap: None,
             dir: &self.dir,
         };

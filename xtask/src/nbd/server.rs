@@ -120,7 +120,7 @@ impl Server {
         format!("nbd+unix:///{name}?socket={}", self.socket().display())
     }
 
-    /// Arguments that iesp needs for such an export besides `-d`.
+    /// Arguments that iesp needs for such an export besides `-d`, whichever version it is.
     pub fn arguments() -> Vec<String> {
         // Lost connections are warnings.
         ["--uuid", UUID, "--log-level", "error,warning"].map(str::to_owned).into()

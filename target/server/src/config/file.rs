@@ -302,6 +302,10 @@ impl Reader<'_> {
         if let (Some(reconnect), false) = (&reconnect, section.has("nbd")) {
             section.report(reconnect.span.clone(), "nbd-reconnect: it goes with `nbd = `");
         }
+        let shared = section.boolean("nbd-shared");
+        if let (Some(shared), false) = (&shared, section.has("nbd")) {
+            section.report(shared.span.clone(), "nbd-shared: it goes with `nbd = `");
+        }
         let tls = self.tls(section, nbd.as_ref().is_some_and(|nbd| nbd.value.tls));
         let there: Vec<_> = SOURCES.into_iter().filter(|key| section.has(key)).collect();
         match there[..] {
@@ -334,7 +338,7 @@ impl Reader<'_> {
             return Some(Source::Ram(ram.value));
         }
         let reconnect = Duration::from_secs(reconnect.map_or(20, |reconnect| reconnect.value));
-        Some(Source::Nbd { address: nbd?.value, reconnect, tls })
+        Some(Source::Nbd { address: nbd?.value, reconnect, shared: shared.map(|shared| shared.value), tls })
     }
 
     fn tls(&self, section: &Section<'_>, wanted: bool) -> TlsFiles {

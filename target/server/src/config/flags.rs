@@ -76,7 +76,7 @@ pub fn cores() -> usize {
 /// What stands on the command line holds, whatever the file says.
 pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), Failure> {
     const CHAP: [&str; 4] = ["chap_user", "chap_secret_file", "mutual_user", "mutual_secret_file"];
-    const DISK: [&str; 12] = [
+    const DISK: [&str; 13] = [
         "create",
         "block_size",
         "physical_block_size",
@@ -85,6 +85,7 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
         "trim_level",
         "uuid",
         "nbd_reconnect",
+        "nbd_shared",
         "nbd_ca",
         "nbd_cert",
         "nbd_key",
@@ -181,7 +182,8 @@ fn override_disks(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), F
         if let (true, Source::Nbd { reconnect, .. }) = (given.has("nbd_reconnect"), &mut disk.source) {
             *reconnect = Duration::from_secs(cli.nbd_reconnect.into());
         }
-        if let Source::Nbd { tls, .. } = &mut disk.source {
+        if let Source::Nbd { tls, shared, .. } = &mut disk.source {
+            *shared = cli.nbd_shared.or(*shared);
             let given = tls_files(cli);
             tls.ca = given.ca.or(tls.ca.take());
             tls.certificate = given.certificate.or(tls.certificate.take());
@@ -304,7 +306,7 @@ fn disks(cli: &Cli, given: &Given, demo: bool) -> Result<Vec<(u16, DiskConfig)>,
         }
         Ok(address) => {
             let reconnect = Duration::from_secs(cli.nbd_reconnect.into());
-            Ok(Source::Nbd { address, reconnect, tls: tls_files(cli) })
+            Ok(Source::Nbd { address, reconnect, shared: cli.nbd_shared, tls: tls_files(cli) })
         }
         Err(error) => Err(Failure::usage(format!("-d {error}"))),
     };

@@ -134,6 +134,8 @@ pub enum Source {
         address: NbdAddress,
         /// How long commands wait for a server that is away.
         reconnect: Duration,
+        /// Whether other clients write to it; [`DiskConfig::is_shared`] where nothing is said.
+        shared: Option<bool>,
         /// For TLS.
         tls: TlsFiles,
     },
@@ -201,6 +203,16 @@ pub struct DiskConfig {
     pub uuid: Option<uuid::Uuid>,
     /// Where it is asked for.
     pub origin: Origin,
+}
+
+impl DiskConfig {
+    /// Whether other clients write to an NBD export. A UUID is given where several machines serve one export.
+    pub fn is_shared(&self) -> bool {
+        match self.source {
+            Source::Nbd { shared, .. } => shared.unwrap_or(self.uuid.is_some()),
+            _ => false,
+        }
+    }
 }
 
 impl Config {

@@ -120,10 +120,11 @@ pub fn look_at(disk: &DiskConfig) -> Result<(), Failure> {
 
 fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Backend>>, Failure> {
     let opened = match &disk.source {
-        Source::Nbd { address, reconnect, tls } => {
+        Source::Nbd { address, reconnect, tls, .. } => {
             let OpenOptions { read_only, block_size, unmap, unmap_zeros, .. } = options(disk);
             let (reconnect, tls) = (*reconnect, tls.clone());
-            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect, tls };
+            let shared = disk.is_shared();
+            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect, shared, tls };
             let backend = NbdBackend::open(address, &options, homes).map_err(|error| failure(disk, &error))?;
             return Ok(Some(Arc::new(backend)));
         }

@@ -60,7 +60,8 @@ pub fn describe(lun: &Lun) -> String {
     let facts = lun.backend.facts();
     let (what, len, block) = (&lun.config.source, size::show(facts.len), lun.block_size());
     let read_only = if facts.read_only { ", read-only" } else { "" };
-    format!("{what} ({len}, {block}-byte blocks{read_only})")
+    let shared = if lun.config.is_shared() { ", shared" } else { "" };
+    format!("{what} ({len}, {block}-byte blocks{read_only}{shared})")
 }
 
 fn urls(catalog: &Catalog, offer: &Offer) {

@@ -127,6 +127,8 @@ fn an_absence_with_nothing_to_lose() {
     assert_eq!(client.get(&cdb::read(0, 8), 4096).code().0, 2, "NOT READY");
     server.start_again();
     until_ready(&mut client);
+    let (gone, back) = (iesp.errors().find("stays away"), iesp.errors().find("is back"));
+    assert!(gone.is_some() && gone < back, "its return is told where its going was: {}", iesp.errors());
     assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), pattern(1, 4096));
     client.run(&FLUSH).good();
     let (status, _) = iesp.stop();
@@ -239,7 +241,7 @@ fn more_writes_than_the_journal_keeps() {
     client.run(&FLUSH).good();
 }
 
-fn until_ready(client: &mut Client) {
+pub fn until_ready(client: &mut Client) {
     let deadline = Instant::now() + crate::support::process::PATIENCE;
     while client.get(&cdb::read(0, 8), 4096).status != 0 {
         assert!(Instant::now() < deadline, "it does not come back");

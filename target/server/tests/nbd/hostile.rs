@@ -20,6 +20,11 @@ fn option_reply(option: u32, kind: u32, data: &[u8]) -> Vec<u8> {
 
 /// The handshake, as it should be, with extended headers or without; `None` where the client goes.
 fn shake(stream: &mut UnixStream, extended: bool) -> Option<()> {
+    shake_with(stream, extended, FLAGS)
+}
+
+/// The same with these transmission flags.
+pub fn shake_with(stream: &mut UnixStream, extended: bool, flags: u16) -> Option<()> {
     stream.write_all(&[b"NBDMAGICIHAVEOPT", &3u16.to_be_bytes()[..]].concat()).ok()?;
     stream.read_exact(&mut [0; 4]).ok()?;
     loop {
@@ -29,7 +34,7 @@ fn shake(stream: &mut UnixStream, extended: bool) -> Option<()> {
         let (option, len) = (number(8), number(12));
         stream.read_exact(&mut vec![0; len as usize]).ok()?;
         if option == 7 {
-            let info = [&[0, 0][..], &(32u64 << 20).to_be_bytes(), &FLAGS.to_be_bytes()].concat();
+            let info = [&[0, 0][..], &(32u64 << 20).to_be_bytes(), &flags.to_be_bytes()].concat();
             stream.write_all(&[option_reply(7, 3, &info), option_reply(7, 1, &[])].concat()).ok()?;
             return Some(());
         }
@@ -60,7 +65,7 @@ fn serve(path: &Path, answer: impl Fn(&[u8; 28]) -> Option<Vec<u8>> + Send + Syn
     });
 }
 
-fn simple(error: u32, cookie: &[u8]) -> Vec<u8> {
+pub fn simple(error: u32, cookie: &[u8]) -> Vec<u8> {
     [&0x6744_6698u32.to_be_bytes()[..], &error.to_be_bytes(), cookie].concat()
 }
 

@@ -5,7 +5,9 @@ mod support;
 
 mod away;
 mod command_line;
+mod flushes;
 mod hostile;
 mod servers;
 mod service;
+mod shared;
 mod tls;

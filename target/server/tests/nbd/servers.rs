@@ -150,12 +150,12 @@ impl Server {
         let _ = child.wait();
     }
 
-    /// The program in front of it, with more arguments.
+    /// The program in front of it, with more arguments. Nobody else writes there.
     pub fn iesp(&self, more: &[&str]) -> Iesp {
         let uuid = uuid();
         let mut arguments = vec!["-b", "nbd", "-d", &self.url];
         if !more.contains(&"--uuid") {
-            arguments.extend(["--uuid", &uuid]);
+            arguments.extend(["--uuid", &uuid, "--nbd-shared=false"]);
         }
         arguments.extend(more);
         Iesp::start(&arguments)

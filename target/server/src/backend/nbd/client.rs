@@ -12,14 +12,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::NbdOptions;
 use super::address::Address;
 use super::call::{Answer, Call};
 use super::connect::{ConnectError, connect, look};
-use super::handshake::Export;
+use super::handshake::{Export, HandshakeError};
 use super::journal::{Journal, Kept};
 use super::lane::Lane;
 use super::link::{LinkEnd, Stream, drive};
-use super::protocol::Request;
+use super::protocol::{Command, Request};
 use super::tls::Tls;
 use crate::buffers::Buffer;
 
@@ -87,14 +88,8 @@ impl std::fmt::Debug for Watcher {
 
 impl Client {
     /// A client of what was met there; [`Self::run`] serves its calls.
-    pub fn new(
-        address: Address,
-        tls: Option<Tls>,
-        export: Export,
-        len: Arc<AtomicU64>,
-        block_size: u32,
-        limit: Duration,
-    ) -> Self {
+    pub fn new(address: Address, tls: Option<Tls>, export: Export, len: Arc<AtomicU64>, options: &NbdOptions) -> Self {
+        let NbdOptions { block_size, reconnect: limit, shared, .. } = *options;
         Self {
             address,
             tls,
@@ -108,7 +103,7 @@ impl Client {
             waiting: RefCell::default(),
             away: Cell::new(false),
             restart: Notify::new(),
-            journal: Rc::default(),
+            journal: Rc::new(RefCell::new(Journal::new(shared))),
         }
     }
 
@@ -157,8 +152,13 @@ impl Client {
         }
     }
 
-    /// A flush failed: nothing is sent any more until the journal was written again, over new connections.
-    pub fn restart(&self) {
+    /// The server failed to make writes durable, and may have dropped any that no flush has covered. Nothing is sent any more
+    /// until the journal was written again, over new connections. A shared export's writes are lost at once.
+    pub fn sync_failed(&self) {
+        self.journal.borrow_mut().flush_failed();
+        if self.journal.borrow().is_shared() {
+            return self.abandon_journal();
+        }
         self.close();
         self.restart.notify_one();
     }
@@ -175,6 +175,10 @@ impl Client {
                 return;
             }
             tracing::warn!(export = %self.address, reason = %end, "the connection to the NBD server is lost");
+            if self.journal.borrow().is_shared() {
+                // Before anything else is sent: another client may have written over them when the server is back.
+                self.abandon_journal();
+            }
             if fruitful {
                 (pause, lost_since) = (PAUSES.0, None);
             } else {
@@ -185,7 +189,13 @@ impl Client {
             let since = *lost_since.get_or_insert(began.max(Instant::now() - pause));
             (streams, export) = self.reconnect(since, pause).await;
             self.take_size(&export);
-            tracing::warn!(export = %self.address, connections = streams.len(), "connected to the NBD server again");
+            let connections = streams.len();
+            if self.away.get() {
+                // As loud as that it stays away.
+                tracing::error!(export = %self.address, connections, "the NBD server is back: commands are served again");
+            } else {
+                tracing::warn!(export = %self.address, connections, "connected to the NBD server again");
+            }
         }
     }
 
@@ -240,6 +250,7 @@ impl Client {
             if let Some(seen) = looked {
                 look_at = seen.map(|_| Instant::now() + LOOK);
                 if seen.is_some_and(|export| self.is_resized(&export)) {
+                    self.settle(lanes).await;
                     return LinkEnd::Resized;
                 }
             }
@@ -254,6 +265,26 @@ impl Client {
                 return LinkEnd::Retired;
             }
         }
+    }
+
+    /// Before connections are left without need: has a shared export flushed, as what waits for that would be lost with them.
+    async fn settle(&self, lanes: &[Rc<RefCell<Lane>>]) {
+        self.close();
+        let Some(first) = lanes.first().filter(|_| self.journal.borrow().is_shared()) else { return };
+        let flushed = timeout(GRACE, async {
+            while lanes.iter().any(|lane| lane.borrow().load() > 0) {
+                sleep(PAUSES.0).await;
+            }
+            let mark = self.journal.borrow().mark();
+            let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
+            let (call, answer) = Call::new(request, Buffer::default(), 0, false);
+            first.borrow_mut().push(call);
+            if let Ok(Answer { result: Ok(_), .. }) = answer.await {
+                self.journal.borrow_mut().flushed(mark);
+            }
+        });
+        // Where it fails the writes are lost, as with any lost connection.
+        let _ = flushed.await;
     }
 
     fn is_resized(&self, export: &Export) -> bool {
@@ -304,7 +335,7 @@ impl Client {
         if self.journal.borrow_mut().give_up() {
             tracing::error!(
                 export = %self.address,
-                "writes since the last flush may be lost: every flush fails from now on; restart iesp after a check"
+                "writes since the last flush may be lost: every flush fails from now on; after a check remove the LUN and add it again by reloads, or restart iesp"
             );
         }
     }
@@ -347,7 +378,10 @@ impl Client {
             };
             // Once for each reason: that it cannot be reached is what it means to be away.
             let reason = error.to_string();
-            let expected = matches!(error, ConnectError::Unreachable(_) | ConnectError::Silent);
+            let expected = matches!(
+                error,
+                ConnectError::Unreachable(_) | ConnectError::Silent | ConnectError::Handshake(HandshakeError::Io(_))
+            );
             if !expected && told.as_ref() != Some(&reason) {
                 tracing::error!(export = %self.address, reason, "not connected");
                 told = Some(reason);

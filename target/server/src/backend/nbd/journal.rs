@@ -1,5 +1,8 @@
 //! Writes that the server has answered and no flush has covered. A server that ends may forget them, and nothing tells
-//! whether it did: they are written again over the next connection, before anything else.
+//! whether it did.
+//!
+//! An exclusive export's are kept and written again over the next connection, before anything else. A shared export's are
+//! only counted: another client may have written over them since, so that with the connection they are lost.
 
 use std::collections::VecDeque;
 
@@ -12,14 +15,19 @@ const MOST: usize = 64 << 20;
 /// What an entry takes besides its data.
 const ENTRY: usize = 64;
 
-/// The kept writes, the oldest first.
+/// The writes that wait for a flush.
 #[derive(Debug, Default)]
 pub struct Journal {
+    /// Other clients write to the export, too.
+    shared: bool,
+    /// An exclusive export's writes, the oldest first.
     kept: VecDeque<Kept>,
     bytes: usize,
-    /// Entries that were dropped, ever: the number of the first one that is kept.
-    dropped: u64,
-    /// Of a failed flush: it has to be answered before another one counts.
+    /// Writes that were answered, ever.
+    answered: u64,
+    /// The first of these that no flush has covered.
+    covered: u64,
+    /// Flushes that failed: one that was sent before such a failure covers nothing.
     epoch: u64,
     /// Some were given up.
     lost: bool,
@@ -42,10 +50,25 @@ pub struct Mark {
 }
 
 impl Journal {
-    /// A write was answered. One with FUA is durable, and kept only where older ones are: these may lie under it, and must not
-    /// come over it when they are repeated.
+    /// Of an export to which others write, too, or nobody else.
+    pub fn new(shared: bool) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
+    /// Whether other clients write to the export, too.
+    pub const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Takes a write that was answered. One with FUA is durable, and kept only where older ones are: these may lie under it,
+    /// and must not come over it when they are repeated.
     pub fn keep(&mut self, call: &Call) {
-        if self.kept.is_empty() && call.request.flags & request_flags::FUA != 0 {
+        let durable = call.request.flags & request_flags::FUA != 0;
+        if durable && (self.shared || self.kept.is_empty()) {
+            return;
+        }
+        self.answered += 1;
+        if self.shared {
             return;
         }
         let data: Box<[u8]> =
@@ -56,8 +79,8 @@ impl Journal {
     }
 
     /// What a flush that is sent now will cover.
-    pub fn mark(&self) -> Mark {
-        Mark { end: self.dropped + self.kept.len() as u64, epoch: self.epoch }
+    pub const fn mark(&self) -> Mark {
+        Mark { end: self.answered, epoch: self.epoch }
     }
 
     /// A flush succeeded. False where another one has failed since it was sent: what that one lost it does not cover.
@@ -65,24 +88,22 @@ impl Journal {
         if mark.epoch != self.epoch {
             return false;
         }
-        while self.dropped < mark.end {
-            let Some(kept) = self.kept.pop_front() else { break };
-            self.bytes -= kept.data.len() + ENTRY;
-            self.dropped += 1;
-        }
+        let count = mark.end.saturating_sub(self.covered).min(self.kept.len() as u64) as usize;
+        self.bytes -= self.kept.drain(..count).map(|kept| kept.data.len() + ENTRY).sum::<usize>();
+        self.covered = self.covered.max(mark.end);
         true
     }
 
     /// A flush failed: the server may have dropped what it could not write.
-    pub fn flush_failed(&mut self) {
+    pub const fn flush_failed(&mut self) {
         self.epoch += 1;
     }
 
-    /// Gives everything up: others may have written there meanwhile. True where there was something.
+    /// Gives up what waits for a flush: others may have written there meanwhile. True where there was something.
     pub fn give_up(&mut self) -> bool {
-        let some = !self.kept.is_empty();
+        let some = self.covered < self.answered;
         self.lost |= some;
-        self.dropped += self.kept.len() as u64;
+        self.covered = self.answered;
         self.kept.clear();
         self.bytes = 0;
         some
@@ -209,6 +230,23 @@ mod tests {
         assert_eq!(lens, [(4096, 4096), (2048, 2048), (0, 0), (512, 512)]);
         assert!(journal.flushed(mark));
         assert_eq!((journal.kept.len(), journal.bytes), (1, 512 + ENTRY), "a flush covers what it covered");
+    }
+
+    #[test]
+    fn a_shared_export_s_writes_are_counted_and_never_repeated() {
+        let mut journal = Journal::new(true);
+        write_with(&mut journal, request_flags::FUA, 0, 512);
+        assert!(!journal.give_up(), "a durable write waits for no flush");
+        write(&mut journal, 0, 512);
+        let mark = journal.mark();
+        write(&mut journal, 512, 512);
+        assert!(journal.batch(0, 9).is_empty() && journal.bytes == 0);
+        assert!(journal.flushed(mark));
+        assert!(journal.give_up() && journal.is_lost(), "the second write was not covered");
+        let mut journal = Journal::new(true);
+        write(&mut journal, 0, 512);
+        assert!(journal.flushed(journal.mark()));
+        assert!(!journal.give_up() && !journal.is_lost(), "a flush has covered it");
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct NbdOptions {
     pub unmap_zeros: bool,
     /// How long commands wait for a server that is away.
     pub reconnect: Duration,
+    /// Other clients write to the export, too.
+    pub shared: bool,
     /// For servers that are spoken to by TLS.
     pub tls: TlsFiles,
 }
@@ -134,7 +136,7 @@ impl NbdBackend {
         let (orders, inbox) = unbounded_channel();
         let (ready, opened) = sync_channel(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let NbdOptions { unmap, unmap_zeros, reconnect, block_size, .. } = *options;
+        let own = options.clone();
         let len = Arc::new(AtomicU64::new(0));
         let client_len = Arc::clone(&len);
         let place = address.clone();
@@ -146,8 +148,8 @@ impl NbdBackend {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             client_len.store(export.len, Ordering::Relaxed);
-            let client = Rc::new(Client::new(place, tls, export, client_len, block_size, reconnect));
-            let worker = Rc::new(Worker::new(Rc::clone(&client), unmap, unmap_zeros));
+            let client = Rc::new(Client::new(place, tls, export, client_len, &own));
+            let worker = Rc::new(Worker::new(Rc::clone(&client), own.unmap, own.unmap_zeros));
             WORKERS.with_borrow_mut(|workers| workers.push((number, Rc::clone(&worker))));
             let _ = ready.send(Ok(export));
             let running = Rc::clone(&client);
@@ -160,6 +162,12 @@ impl NbdBackend {
             return Err(std::io::Error::other("there is no thread for it").into());
         }
         let export = opened.recv().map_err(|_| std::io::Error::other("its thread has ended"))??;
+        let kind = if options.shared {
+            "shared: other clients may write to it, so that a lost connection loses writes since the last flush"
+        } else {
+            "exclusive: writes since the last flush are repeated after a lost connection"
+        };
+        tracing::info!(export = %address, kind, "connected to the NBD server");
         // Where it is not taken, the end of the orders ends what lives there.
         Ok(Self { facts: facts(&export, options)?, len, orders, number })
     }

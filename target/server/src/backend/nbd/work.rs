@@ -1,11 +1,12 @@
 //! Work as a server takes it: aligned to its blocks, in pieces that it allows, with the flags that it has.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 
 use iesp_scsi::{IoError, Outcome};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock};
 
 use super::call::{Answer, Call};
 use super::client::Client;
@@ -40,13 +41,28 @@ pub struct Worker {
     stripes: [Mutex<()>; STRIPES],
     /// Held by a flush that makes room in the journal.
     trimming: Mutex<()>,
+    /// The number of the last flush that succeeded; held by the one that is under way.
+    flushing: Mutex<u64>,
+    /// The number of the last flush that was sent.
+    begun: Cell<u64>,
+    /// Writes with FUA that are under way are its readers.
+    durable: RwLock<()>,
 }
 
 impl Worker {
     /// With iESP's trim levels.
     pub fn new(client: Rc<Client>, unmap: bool, unmap_zeros: bool) -> Self {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
-        Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()) }
+        Self {
+            client,
+            unmap,
+            unmap_zeros,
+            stripes,
+            trimming: Mutex::const_new(()),
+            flushing: Mutex::default(),
+            begun: Cell::new(0),
+            durable: RwLock::const_new(()),
+        }
     }
 
     /// Whose calls do it.
@@ -69,13 +85,13 @@ impl Worker {
                 let request = Request { command: Command::Read, flags: 0, offset, len: len as u32 };
                 Call::whole(request, job, 0, false)
             }
-            Work::Write { offset, from, len, durable }
+            // A durable one takes part in the order of flushes.
+            Work::Write { offset, from, len, durable: false }
                 if one(offset, len)
-                    && (!durable || export.fua())
                     && !self.client.journal.borrow().is_half_full()
                     && !(self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero)) =>
             {
-                let request = Request { command: Command::Write, flags: self.fua(durable), offset, len: len as u32 };
+                let request = Request { command: Command::Write, flags: 0, offset, len: len as u32 };
                 Call::whole(request, job, from, export.flush())
             }
             _ => return Err(job),
@@ -179,7 +195,8 @@ impl Worker {
         durable: bool,
     ) -> Result<(), IoError> {
         self.make_room().await?;
-        self.transfer(Command::Write, self.fua(durable), offset, buffer, at, len).await?;
+        let flags = self.fua(durable);
+        self.write_through(flags, self.transfer(Command::Write, flags, offset, buffer, at, len)).await?;
         self.harden(durable).await
     }
 
@@ -263,7 +280,8 @@ impl Worker {
             self.make_room().await?;
             let piece = (end - offset).min(ZEROES);
             let request = Request { command: Command::WriteZeroes, flags, offset, len: piece as u32 };
-            self.client.call(request, Buffer::default(), 0, self.client.export.flush()).await.result?;
+            let call = self.client.call(request, Buffer::default(), 0, self.client.export.flush());
+            self.write_through(flags, async { call.await.result.map(drop) }).await?;
             offset += piece;
         }
         self.harden(durable).await
@@ -281,29 +299,62 @@ impl Worker {
         Ok(())
     }
 
+    /// A write, which may be one with FUA. A server without a better way syncs everything for it (nbdkit does), so that its
+    /// failure may be of older writes.
+    async fn write_through(&self, flags: u16, write: impl Future<Output = Result<(), IoError>>) -> Result<(), IoError> {
+        if flags & request_flags::FUA == 0 {
+            return write.await;
+        }
+        let _under_way = self.durable.read().await;
+        let written = write.await;
+        if written == Err(IoError::Medium) {
+            self.client.sync_failed();
+        }
+        written
+    }
+
     /// What every flush of an initiator's does.
     async fn flush(&self) -> Result<(), IoError> {
         self.flush_journal().await?;
+        self.check_lost()
+    }
+
+    /// Nothing is called durable after what was acknowledged before it was lost. Linux repeats a flush that fails with MEDIUM
+    /// ERROR, so that one failure would be hidden.
+    fn check_lost(&self) -> Result<(), IoError> {
         if self.client.journal.borrow().is_lost() { Err(IoError::Medium) } else { Ok(()) }
     }
 
-    /// Makes what was answered durable.
+    /// Makes what was answered durable. Of flushes that come together one is sent, and those that came before it was have its
+    /// result: a server tells a failed sync to one of them alone, as the kernel does.
     async fn flush_journal(&self) -> Result<(), IoError> {
         if !self.client.export.flush() {
             return Ok(());
         }
+        let begun = self.begun.get();
+        let mut done = self.flushing.lock().await;
+        if *done > begun {
+            return Ok(());
+        }
         let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
         loop {
+            let number = self.begun.get() + 1;
+            self.begun.set(number);
             let mark = self.client.journal.borrow().mark();
             match self.client.call(request, Buffer::default(), 0, false).await.result {
-                Ok(_) if self.client.journal.borrow_mut().flushed(mark) => return Ok(()),
-                // Another one failed meanwhile, and what it lost is written again: this one has to cover that.
-                Ok(_) => {}
+                Ok(_) => {
+                    // A write with FUA may have been told of a failure that belongs to this flush.
+                    drop(self.durable.write().await);
+                    if self.client.journal.borrow_mut().flushed(mark) {
+                        *done = number;
+                        return Ok(());
+                    }
+                    // It was, and what was lost is written again: this one has to cover that.
+                }
                 // It did not reach the server.
                 Err(IoError::NotReady) => return Err(IoError::NotReady),
                 Err(error) => {
-                    self.client.journal.borrow_mut().flush_failed();
-                    self.client.restart();
+                    self.client.sync_failed();
                     return Err(error);
                 }
             }
@@ -333,7 +384,11 @@ impl Worker {
 
     /// Durable after a flush, where it cannot.
     async fn harden(&self, durable: bool) -> Result<(), IoError> {
-        if durable && !self.client.export.fua() { self.flush().await } else { Ok(()) }
+        match durable {
+            true if self.client.export.fua() => self.check_lost(),
+            true => self.flush().await,
+            false => Ok(()),
+        }
     }
 
     /// Whether the bytes from `offset` on take space, and for how many of `len` that holds.

@@ -142,6 +142,7 @@ fn faulty() -> Vec<(&'static str, String)> {
         ("bad uuid", with("uuid = \"1234\"\n")),
         ("bad export", TARGET.replace("ram = \"1M\"", "nbd = \"nbd://\"")),
         ("reconnect without an export", with("nbd-reconnect = 5\n")),
+        ("shared without an export", with("nbd-shared = true\n")),
         ("portal without an address", with("[[portal]]\nname = \"a\"\n")),
         ("bad address", with("[[portal]]\nlisten = \"300.1.1.1\"\n")),
         ("port too large", with("[[portal]]\nlisten = \"127.0.0.1\"\nport = 70000\n")),
