@@ -4,10 +4,9 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-
-use crate::cross::{Cargo, Target};
-use crate::target::{Launch, Served, sparse_image};
-use crate::workspace;
+use xtask_common::cross::{Cargo, Target};
+use xtask_common::target::{Launch, Served, sparse_image};
+use xtask_common::workspace;
 
 /// What `cargo xtask check` can be told.
 #[derive(clap::Args, Debug, Clone)]

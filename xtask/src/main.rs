@@ -1,45 +1,23 @@
 //! `cargo xtask …`: the one way to build, check, test and measure iESP.
 //!
-//! It links no C library, so that it runs on a fresh machine and can install there what the other crates need. On Windows it
-//! has `check` alone: the other tasks are about programs that Unix has.
+//! It links no C library and has few dependencies, so that it runs on a fresh machine and can install there what the other crates
+//! need. What takes more is done by `xtask/harness` and `xtask/boards`, which it builds when they are asked for. On Windows it has
+//! `check` alone: the other tasks are about programs that Unix has.
 
-#[cfg(unix)]
-mod bench;
 mod check;
 #[cfg(unix)]
 mod ci;
 #[cfg(unix)]
-mod clients;
-mod compiler;
-#[cfg(unix)]
-mod conformance;
-mod cross;
-#[cfg(unix)]
-mod disk;
-#[cfg(unix)]
-mod firmware;
-#[cfg(unix)]
-mod hil;
-#[cfg(unix)]
-mod nbd;
-#[cfg(unix)]
 mod no_std;
-mod outputs;
 #[cfg(unix)]
 mod package;
 #[cfg(unix)]
-mod plants;
-mod process;
-#[cfg(unix)]
 mod setup;
-mod target;
-#[cfg(unix)]
-mod vm;
-mod workspace;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use xtask_common::tasks;
 
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build, check, test and measure iESP", version)]
@@ -48,82 +26,84 @@ struct Cli {
     task: Task,
 }
 
-#[cfg(unix)]
+/// What this program does itself. The lines of `--help` are those of [`tasks::TASKS`].
 #[derive(Subcommand, Debug)]
 enum Task {
-    /// Install what the tests need, with the system's package manager
+    #[cfg(unix)]
     Setup(setup::Args),
-    /// Run libiscsi's test-tool against iesp, or against any other target
-    Conformance(conformance::Args),
-    /// Run programs that people use, such as qemu-img, against iesp
-    Clients(clients::Args),
-    /// Measure what iesp costs, beside tgt and beside the least that is possible
-    Bench(bench::BenchArgs),
-    /// Measure how fast files are read, beside fio
-    Disk(disk::DiskArgs),
-    /// Run the verifier on disks that NBD servers have, some of which are killed or fail
-    Nbd(nbd::Args),
-    /// Link the crates for boards without std
+    #[cfg(unix)]
     NoStd,
-    /// Run what tests targets against a target with a fault, which it has to find
-    Plants(plants::Args),
-    /// Run a Linux guest in QEMU as the initiator
-    #[command(subcommand)]
-    Vm(vm::Task),
-    /// Flash a board, and test what it serves: conformance, the verifier, the loss of power, speed
-    Hil(hil::Args),
-    /// Type check the server for other systems
     Check(check::Args),
-    /// Build what people install, and check it
+    #[cfg(unix)]
     #[command(subcommand)]
     Package(package::Task),
-    /// Build, measure, write and run the program of a board
-    #[command(subcommand)]
-    Firmware(firmware::Task),
-    /// Run everything that has to hold, and give a verdict
+    #[cfg(unix)]
     Ci(ci::Args),
 }
 
-#[cfg(windows)]
-#[derive(Subcommand, Debug)]
-enum Task {
-    /// Type check the server for other systems, or try it on this one
-    Check(check::Args),
-}
-
-#[cfg(windows)]
-fn run(Task::Check(args): Task) -> anyhow::Result<bool> {
-    check::run(&args).map(|()| true)
-}
-
 /// Answers whether all was well.
-#[cfg(unix)]
 fn run(task: Task) -> anyhow::Result<bool> {
     match task {
+        #[cfg(unix)]
         Task::Setup(args) => setup::run(&args).map(|()| true),
-        Task::Conformance(args) => conformance::run(&args).map(|()| true),
-        Task::Clients(args) => clients::run(&args).map(|()| true),
-        Task::Bench(args) => bench::run(&args).map(|()| true),
-        Task::Disk(args) => disk::run(&args).map(|()| true),
-        Task::Nbd(args) => nbd::run(&args).map(|()| true),
+        #[cfg(unix)]
         Task::NoStd => no_std::run().map(|()| true),
-        Task::Plants(args) => plants::run(&args).map(|()| true),
-        Task::Vm(task) => vm::run(&task).map(|()| true),
-        Task::Hil(args) => hil::run(&args).map(|()| true),
         Task::Check(args) => check::run(&args).map(|()| true),
+        #[cfg(unix)]
         Task::Package(task) => package::run(task).map(|()| true),
-        Task::Firmware(task) => firmware::run(&task).map(|()| true),
+        #[cfg(unix)]
         Task::Ci(args) => ci::run(&args),
     }
 }
 
+/// The command line, with the commands that other programs have.
+fn command() -> clap::Command {
+    let others = tasks::TASKS.iter().filter(|task| cfg!(unix) && task.program != tasks::Program::Xtask);
+    let command = Cli::command().subcommands(others.map(|task| clap::Command::new(task.name)));
+    command.mut_subcommands(tasks::described)
+}
+
+/// Becomes the program that has the command which these words are, where that is another one.
+#[cfg(unix)]
+fn hand_over() -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let Some((program, words)) = tasks::elsewhere(&words) else { return Ok(()) };
+    // In place of this one: a signal reaches it, and its end is this one's.
+    Err(std::process::Command::new(program.build()?).args(words).exec().into())
+}
+
+#[cfg(not(unix))]
+fn hand_over() -> anyhow::Result<()> {
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    match run(Cli::parse().task) {
+    let done = hand_over().and_then(|()| {
+        let matches = command().get_matches();
+        run(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).task)
+    });
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_has_each_command_once_with_its_line() {
+        let help = command().render_help().to_string();
+        for task in tasks::TASKS {
+            let lines = help.lines().filter(|line| line.trim_start().starts_with(&format!("{} ", task.name)));
+            assert_eq!(lines.filter(|line| line.contains(task.about)).count(), 1, "{}\n{help}", task.name);
+        }
+        command().debug_assert();
     }
 }

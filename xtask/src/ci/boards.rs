@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use xtask_common::requirements::Part;
+
 use super::steps::{CargoCommand, Count, Step};
-use crate::setup::Part;
 
 /// With 64 KB of RAM, and with the Teensy's controllers.
 const SMALL: &str = "qemu-lm3s6965";

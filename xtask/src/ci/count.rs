@@ -3,30 +3,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use xtask_common::checks::CheckReport;
+use xtask_common::conformance::Report as Conformance;
+use xtask_common::report::{Tally, read_json};
 
 use super::steps::Count;
-use crate::clients::CheckReport;
-use crate::conformance::report::Report as Conformance;
-
-/// How many results of a step are good, and how many are not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Tally {
-    /// Good ones.
-    pub passed: usize,
-    /// Others.
-    pub failed: usize,
-    /// Neither: skipped or ignored.
-    pub skipped: usize,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
 
 /// Counts a step's results. Whatever they say: a step whose command failed has at least one failure, and one that
 /// succeeded without any result is one result.
@@ -100,15 +82,6 @@ fn clients(file: &Path) -> Result<Tally> {
     let checks = read_json::<Vec<CheckReport>>(file)?;
     let failed = checks.iter().filter(|check| check.failure.is_some()).count();
     Ok(Tally { passed: checks.len() - failed, failed, skipped: 0 })
-}
-
-/// Reads a report that a step has written.
-///
-/// # Errors
-/// When there is none or it is not what it should be.
-pub fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not the report that it should be", file.display()))
 }
 
 /// Adds up the summaries of libtest, one for each binary; or takes nextest's, one for all. Nextest shows the output of

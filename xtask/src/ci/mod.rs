@@ -1,9 +1,7 @@
 //! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
 
 mod boards;
-pub mod count;
-pub mod page;
-pub mod report;
+mod count;
 mod steps;
 
 use std::io::IsTerminal;
@@ -13,12 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use xtask_common::process::{Ended, last_lines, run_logged, spell, timed};
+use xtask_common::report::{Report, StepReport, Tally, page};
+use xtask_common::{requirements, workspace};
 
-use self::count::Tally;
-use self::report::{Report, StepReport};
 use self::steps::{CargoCommand, Step};
-use crate::process::{Ended, last_lines, run_logged, spell, timed};
-use crate::{setup, workspace};
 
 /// What `cargo xtask ci` can be told.
 #[derive(clap::Args, Debug, Clone)]
@@ -95,7 +92,7 @@ fn choose<'a>(all: &'a [Step], args: &Args) -> Result<Vec<&'a Step>> {
 
 /// What this machine lacks for a step.
 fn lacking(step: &Step) -> Option<String> {
-    let missing = setup::missing_for(step.needs);
+    let missing = requirements::missing_for(step.needs);
     (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
 }
 
@@ -109,8 +106,28 @@ fn without(step: &Step, lacks: &str, asked_for: bool, dir: &Path) -> Result<Step
         failure: asked_for.then(|| format!("it cannot run here, {lacks}")),
         tally: Tally { passed: 0, failed: usize::from(asked_for), skipped: usize::from(!asked_for) },
         skipped: (!asked_for).then(|| lacks.to_owned()),
-        ..StepReport::of(step, log)
+        ..report_of(step, log)
     })
+}
+
+/// The report of a step that has not run, with its log.
+fn report_of(step: &Step, log: String) -> StepReport {
+    StepReport {
+        name: step.name.to_owned(),
+        about: step.about.to_owned(),
+        commands: step.commands.iter().map(ToString::to_string).collect(),
+        failure: None,
+        culprits: Vec::new(),
+        tally: Tally::default(),
+        skipped: None,
+        seconds: 0.0,
+        log,
+        checks: match step.count {
+            steps::Count::Clients(file) => Some(file),
+            _ => None,
+        },
+        again: format!("cargo xtask ci --only {}", step.name),
+    }
 }
 
 fn announce(number: usize, count: usize, step: &Step) {
@@ -126,7 +143,7 @@ fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
     let tally = count::tally(step.count, failure.is_none(), &log, dir);
     let culprits = if failure.is_some() { count::failures(step.count, &log, dir) } else { Vec::new() };
     let log = format!("logs/{}.log", step.name);
-    Ok(StepReport { failure, culprits, tally, seconds: took.as_secs_f64(), ..StepReport::of(step, log) })
+    Ok(StepReport { failure, culprits, tally, seconds: took.as_secs_f64(), ..report_of(step, log) })
 }
 
 /// A sign of life for a terminal; elsewhere nothing.

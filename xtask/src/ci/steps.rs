@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use xtask_common::requirements::Part;
+use xtask_common::workspace;
+
 use super::boards;
 use crate::package::may_check_deb;
-use crate::setup::{self, Part};
-use crate::workspace;
+use crate::setup;
 
 /// How a step's results are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +86,6 @@ const PLANTS_JSON: &str = "plants.json";
 const NBD_JSON: &str = "nbd.json";
 const NBD_LONG_JSON: &str = "nbd-long.json";
 const BENCH_JSON: &str = "bench.json";
-/// Pictures, below the report folder: those of a step have its name, or begin with it and a hyphen.
-pub const PLOTS: &str = "plots";
 
 /// All steps in their order. `reports` is the folder for machine-readable reports; `full`: the long ones are to be run.
 pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
@@ -198,7 +198,7 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             vec![
                 CargoCommand::new("xtask bench --quick")
                     .file("--json", &reports.join(BENCH_JSON))
-                    .file("--plots", &reports.join(PLOTS).join("bench")),
+                    .file("--plots", &reports.join(xtask_common::report::PLOTS).join("bench")),
             ],
             Count::Whole,
             10,

@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-
-use crate::process::{Ended, last_lines, run_logged, spell, timed};
-use crate::workspace;
+use xtask_common::process::{Ended, last_lines, run_logged, spell, timed};
+use xtask_common::workspace;
 
 /// What is installed beyond the least: the package's dependencies that no small Debian has.
 const INCLUDED: &str = "adduser";

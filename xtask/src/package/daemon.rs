@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use xtask_common::process::{Ended, Running, last_lines};
 
 use super::chroot::Chroot;
 use super::exercise::logged;
-use crate::process::{Ended, Running, last_lines};
 
 /// How long it may take to say that it serves, and between two signs of life.
 const LIMIT: Duration = Duration::from_secs(30);

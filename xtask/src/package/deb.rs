@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use xtask_common::workspace;
 
 use super::chroot::Chroot;
 use super::daemon::{Daemon, unit_value};
 use super::exercise::{self, logged, output};
 use super::tools::CARGO_DEB;
 use super::{done, output_folder, pages, scratch_folder};
-use crate::workspace;
 
 /// What the package brings, seen from its root.
 const FILES: &[&str] = &[

@@ -6,9 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-
-use crate::process::{Ended, run_logged};
-use crate::workspace;
+use xtask_common::process::{Ended, run_logged};
+use xtask_common::workspace;
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -15,8 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 pub use deb::may_check as may_check_deb;
-
-use crate::workspace;
+use xtask_common::workspace;
 
 /// What can be packaged.
 #[derive(Subcommand, Debug, Clone)]

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_INTERP;
+use xtask_common::cross::{Cargo, Target};
+use xtask_common::target::{Launch, Served, sparse_image};
 
 use super::{DISK_BYTES, exercise, output_folder, scratch_folder};
-use crate::cross::{Cargo, Target};
-use crate::target::{Launch, Served, sparse_image};
 
 /// Builds it, proves that it needs nothing, and lets it serve.
 ///

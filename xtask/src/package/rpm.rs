@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use xtask_common::workspace;
 
 use super::exercise::output;
 use super::tools::CARGO_GENERATE_RPM;
 use super::{done, output_folder, pages, scratch_folder};
-use crate::workspace;
 
 /// What the package brings.
 const FILES: &[&str] = &[

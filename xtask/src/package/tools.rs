@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-use crate::workspace;
+use xtask_common::workspace;
 
 /// A program on crates.io in one version.
 #[derive(Clone, Copy, Debug)]

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use goblin::pe::PE;
+use xtask_common::cross::{Cargo, MINGW, Target};
+use xtask_common::process::{Ended, Running};
+use xtask_common::target::sparse_image;
+use xtask_common::workspace;
 
 use super::exercise::{self, logged};
 use super::{DISK_BYTES, done, output_folder, scratch_folder};
-use crate::cross::{Cargo, MINGW, Target};
-use crate::process::{Ended, Running};
-use crate::target::sparse_image;
-use crate::workspace;
 
 /// What every Windows since 10 has.
 const LIBRARIES: &[&str] = &[
@@ -166,7 +166,7 @@ impl Drop for Wine {
 /// As [`logged`], with more patience, and its output to a file that children may hold open.
 fn logged_for(folder: &Path, name: &str, command: &mut Command) -> Result<String> {
     let log = folder.join(format!("{name}.log"));
-    let ended = crate::process::run_logged(command, &log, LIMIT)?;
+    let ended = xtask_common::process::run_logged(command, &log, LIMIT)?;
     let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     ensure!(ended == Ended::Exit(0), "{name}: {ended}: {}", text.trim());
     Ok(text)

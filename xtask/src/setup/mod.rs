@@ -1,7 +1,5 @@
 //! `cargo xtask setup`: installs what the tests need with the system's own package manager.
 
-mod optional;
-mod table;
 mod targets;
 
 use std::io::{IsTerminal, Write};
@@ -9,13 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-use crate::cross;
-use crate::firmware::toolchain::Toolchain;
-use crate::workspace::{self, find_program};
-use optional::OPTIONAL;
-pub use optional::Part;
-use table::{Packager, Probe, REQUIREMENTS, Requirement};
+use xtask_common::requirements::{
+    OPTIONAL, Packager, Part, Probe, REQUIREMENTS, Requirement, describe, is_met, missing, missing_of,
+};
+use xtask_common::workspace::{self, find_program};
 
 /// What `cargo xtask setup` can be told.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -155,24 +150,6 @@ fn add_processors(probe: Probe) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What is missing of what parts of the runs need: each as `what (Debian: package)`.
-pub fn missing_for(parts: &[Part]) -> Vec<String> {
-    missing_of(parts)
-        .into_iter()
-        .map(|one| format!("{} (Debian: {})", describe(one.probe), one.apt.join(" ")))
-        .collect()
-}
-
-fn missing_of(parts: &[Part]) -> Vec<&'static Requirement> {
-    let wanted = OPTIONAL.iter().filter(|(part, _)| parts.contains(part));
-    wanted.map(|(_, requirement)| requirement).filter(|requirement| !is_met(requirement.probe)).collect()
-}
-
-/// The requirements that are not met.
-pub fn missing() -> Vec<&'static Requirement> {
-    REQUIREMENTS.iter().filter(|requirement| !is_met(requirement.probe)).collect()
-}
-
 /// Whether packages can be installed without asking anyone: by root, or in CI.
 pub fn is_unattended() -> bool {
     rustix::process::geteuid().is_root() || is_ci()
@@ -180,37 +157,6 @@ pub fn is_unattended() -> bool {
 
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
-}
-
-fn is_met(probe: Probe) -> bool {
-    match probe {
-        Probe::Program(name) => find_program(name).is_some(),
-        Probe::PkgConfig(name) => Command::new("pkg-config")
-            .args(["--exists", name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success()),
-        Probe::File(patterns) => {
-            patterns.iter().any(|pattern| glob::glob(pattern).is_ok_and(|mut paths| paths.any(|path| path.is_ok())))
-        }
-        Probe::Std(target) => cross::source(target).is_some(),
-        Probe::Compiler(targets) => Toolchain::is_there(targets),
-    }
-}
-
-fn describe(probe: Probe) -> String {
-    match probe {
-        Probe::Program(name) => format!("program {name}"),
-        Probe::PkgConfig(name) => format!("library {name} with its headers"),
-        Probe::File(patterns) => {
-            let file = patterns.first().map_or("", |pattern| pattern.rsplit('/').next().unwrap_or(pattern));
-            format!("file {file}")
-        }
-        Probe::Std(target) => format!("standard library for {}", target.triple()),
-        Probe::Compiler(targets) => format!("compiler for {}", targets.join(" and ")),
-    }
 }
 
 /// The family that `/etc/os-release` tells: `ID` first, then what the distribution says it is like.
@@ -377,14 +323,6 @@ mod tests {
         assert!(!has_package_lists(dir.path()));
         std::fs::write(dir.path().join("deb.example_dists_x_main_binary-amd64_Packages.lz4"), "").unwrap();
         assert!(has_package_lists(dir.path()));
-    }
-
-    #[test]
-    fn probes_tell_what_is_there() {
-        assert!(is_met(Probe::Program("sh")));
-        assert!(!is_met(Probe::Program("no-such-program-anywhere")));
-        assert!(!is_met(Probe::PkgConfig("no-such-library-anywhere")));
-        assert!(is_met(Probe::File(&["/no/such/*", "/etc/pass?d"])));
     }
 
     #[test]

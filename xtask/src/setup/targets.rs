@@ -3,9 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::table::{Probe, Requirement};
-use crate::process::{Ended, Running};
-use crate::workspace;
+use xtask_common::process::{Ended, Running};
+use xtask_common::requirements::{Probe, Requirement};
+use xtask_common::workspace;
 
 /// How long rustup may take to fetch one.
 const LIMIT: Duration = Duration::from_secs(180);

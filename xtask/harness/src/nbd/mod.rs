@@ -1,0 +1,150 @@
+//! `cargo xtask nbd`: disks on NBD under `test-blockdevice`: on each server, over servers that are killed and servers that
+//! fail, and by two paths at once.
+
+mod runs;
+pub mod server;
+mod verifier;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use xtask_common::checks::CheckReport;
+use xtask_common::process::{spell, timed};
+use xtask_common::target::{Launch, Served};
+use xtask_common::workspace;
+
+use self::server::{Kind, Server};
+
+/// What `cargo xtask nbd` can be told.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Args {
+    /// Run only the checks whose name contains this
+    #[arg(long, value_name = "PART")]
+    filter: Option<String>,
+    /// The iesp to test, instead of building it from this workspace
+    #[arg(long, value_name = "PATH")]
+    iesp: Option<PathBuf>,
+    /// Build with optimisations: quicker, but without the checks for arithmetic overflow
+    #[arg(long)]
+    release: bool,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where and when servers are killed and fail, and what is written
+    #[arg(long, value_name = "NUMBER", default_value_t = 20_260_101)]
+    seed: u64,
+    /// How often servers are killed
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    kills: u32,
+    /// How much each server's disk has, in MiB; all of it is written and read back
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    size: u64,
+}
+
+/// What the checks work with.
+struct Bench<'a> {
+    iesp: &'a Path,
+    verifier: &'a Path,
+    dir: PathBuf,
+    seed: u64,
+    kills: u32,
+    bytes: u64,
+}
+
+/// A check: its name, what it does; it says what it saw.
+type Check = (&'static str, fn(&Bench<'_>) -> Result<String>);
+
+const CHECKS: &[Check] = &[
+    ("nbdkit, verified to the last block", |bench| runs::verify(bench, Kind::Nbdkit)),
+    ("qemu-nbd on qcow2, verified to the last block", |bench| runs::verify(bench, Kind::QemuNbd)),
+    ("nbd-server, verified to the last block", |bench| runs::verify(bench, Kind::NbdServer)),
+    ("two sessions with many in flight, replies out of order", runs::two_paths),
+    ("killed under load, then all at once: what was flushed is there", runs::kills),
+    ("delays and connections that fail: what was flushed is there", runs::faults),
+    ("errors are told, and nothing else goes wrong", runs::errors),
+];
+
+/// Runs the checks.
+///
+/// # Errors
+/// When they cannot be run, or when one of them fails.
+pub fn run(args: &Args) -> Result<()> {
+    let iesp = match &args.iesp {
+        Some(iesp) => iesp.canonicalize().with_context(|| format!("no {}", iesp.display()))?,
+        None => workspace::build_binary("iesp", "iesp", args.release)?,
+    };
+    let verifier = workspace::build_binary("iesp-testkit", "test-blockdevice", args.release)?;
+    let wanted = |name: &str| args.filter.as_deref().is_none_or(|part| name.contains(part));
+    println!("nbd: seed {}", args.seed);
+    let mut reports = Vec::new();
+    for (index, (name, check)) in CHECKS.iter().enumerate().filter(|(_, check)| wanted(check.0)) {
+        let dir = workspace::build_dir().join("nbd").join(format!("{:02}", index + 1));
+        let bench = Bench {
+            iesp: &iesp,
+            verifier: &verifier,
+            dir: dir.clone(),
+            seed: args.seed,
+            kills: args.kills,
+            bytes: args.size << 20,
+        };
+        let (result, took) = timed(|| {
+            fresh(&dir)?;
+            check(&bench)
+        });
+        let took_text = spell(took);
+        let failure = match result {
+            Ok(seen) => {
+                println!("nbd: passed {name} ({took_text}): {seen}");
+                std::fs::remove_dir_all(&dir)?;
+                None
+            }
+            Err(error) => {
+                println!("nbd: FAILED {name} ({took_text}): {error:#}\n  logs: {}", dir.display());
+                Some(format!("{error:#}"))
+            }
+        };
+        reports.push(CheckReport { name: (*name).to_owned(), failure, seconds: took.as_secs_f64() });
+    }
+    if let Some(file) = &args.json {
+        std::fs::write(file, serde_json::to_string_pretty(&reports)? + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let failed = reports.iter().filter(|report| report.failure.is_some()).count();
+    match (reports.len(), failed) {
+        (0, _) => bail!("no check has that in its name"),
+        (all, 0) => println!("nbd: all {all} checks passed"),
+        (all, failed) => bail!("{failed} of {all} checks failed; again: cargo xtask nbd --seed {}", args.seed),
+    }
+    Ok(())
+}
+
+fn fresh(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+impl Bench<'_> {
+    fn image(&self, kind: Kind) -> Result<PathBuf> {
+        let image = self.dir.join("disk");
+        kind.image(&image, self.bytes)?;
+        Ok(image)
+    }
+
+    /// iesp in front of a server.
+    fn serve(&self, server: &Server) -> Result<Served> {
+        let url = server.url();
+        let image = Path::new(&url);
+        let launch = Launch {
+            iesp: self.iesp,
+            image,
+            address: "127.0.0.1",
+            // Nobody else writes to it.
+            arguments: &[Server::arguments(), vec!["--nbd-shared=false".to_owned()]].concat(),
+            chap: None,
+            dir: &self.dir,
+        };
+        Served::start(&launch)
+    }
+}
