@@ -63,7 +63,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// What holds on every system, without any program that it may lack.
 fn here() -> Result<()> {
-    let tests = ["test", "--quiet", "--locked", "--package", "iesp-iscsi", "--package", "iesp-scsi"];
+    let crates = ["--package", "iesp-iscsi", "--package", "iesp-scsi", "--package", "iesp-session"];
+    let tests = [&["test", "--quiet", "--locked"][..], &crates].concat();
     let status = workspace::cargo().args(tests).stdin(Stdio::null()).status().context("cargo cannot be started")?;
     ensure!(status.success(), "`cargo {}` failed", tests.join(" "));
     let iesp = workspace::build_binary("iesp", "iesp", true)?;

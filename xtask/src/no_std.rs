@@ -28,6 +28,7 @@ const CRATES: &[Crate] = &[
     plain("iesp-firmware", "target/firmware"),
     plain("iesp-iscsi", "target/iscsi"),
     plain("iesp-scsi", "target/scsi"),
+    plain("iesp-session", "target/session"),
 ];
 
 /// Those that need a heap.

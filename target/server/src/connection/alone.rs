@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::{Driver, End, input};
+use super::{Driver, End, input, tasks};
 use crate::threads::Served;
 
 /// The longest wait in a receive call: how much later than without it a message from another thread, or a new connection, may be seen.
@@ -146,8 +146,7 @@ impl Driver<'_> {
 
     /// Whether something else than bytes could bring this connection on.
     pub(super) fn depends_on_others(&self) -> bool {
-        let waits =
-            || self.slots.any_in_flight() || !self.blocked.is_empty() || !self.dormant.is_empty() || self.logging_out;
+        let waits = || tasks::any_in_flight(&self.slots) || self.slots.is_any_in_line() || self.logging_out;
         !self.mailbox.is_empty() || !self.deferred.is_empty() || !self.slots.is_empty() && waits()
     }
 }

@@ -34,7 +34,8 @@ impl Driver<'_> {
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
         let task = lun.unit.begin(nexus, luns.inventory(), cdb, transfer);
         let wanted = task.data_out_len().min(command.data_out);
-        let slot = self.slots.occupy(command.task, Some(task), lun.number, command.attribute, command.data_in);
+        let slot = self.slots.occupy(command.task, lun.number, command.attribute);
+        slot.begin(Some(task), command.data_in);
         slot.data_len = wanted as usize;
         (slot.command, slot.began) = (latency::Command::of(cdb[0]), self.round);
         match command.fault {
@@ -56,7 +57,7 @@ impl Driver<'_> {
         if self.slots.must_wait(id) {
             self.keep_data(id, immediate);
             self.slots[id].state = State::Dormant;
-            self.dormant.push_back(id);
+            self.slots.stand_in_line(id);
             return;
         }
         self.step(id, Outcome::Start, immediate);
@@ -65,10 +66,11 @@ impl Driver<'_> {
     /// Steps of the device server, as long as the backend does each at once.
     #[inline]
     pub(super) fn step(&mut self, id: TaskId, mut outcome: Outcome, immediate: &[u8]) {
-        let luns = self.luns_of(self.slots[id].lun);
+        let number = self.slots.lun(id);
+        let luns = self.luns_of(number);
+        let Some(lun) = luns.get(number) else { return };
         loop {
             let slot = &mut self.slots[id];
-            let Some(lun) = luns.get(slot.lun) else { return };
             if let Outcome::Failed(error) = outcome {
                 lun.trouble.failed(lun, error);
             }
@@ -158,7 +160,7 @@ impl Driver<'_> {
         let State::InFlight { read, work, since } = self.slots[id].state else { return };
         self.entry.counters().waited(since.elapsed());
         if !matches!(outcome, Outcome::Failed(_)) {
-            self.entry.counters().done(self.slots[id].lun, work);
+            self.entry.counters().done(self.slots.lun(id), work);
         }
         if let Some((read, len)) = read {
             return self.read_served(id, read, len, outcome, buffer);
@@ -169,7 +171,7 @@ impl Driver<'_> {
             Some(workspace) if workspace.scratch.is_empty() => workspace.scratch = buffer,
             _ => slot.data = Some(buffer),
         }
-        if slot.aborted {
+        if self.slots.is_aborted(id) {
             return self.drop_task(id);
         }
         self.step(id, outcome, &[]);
@@ -210,25 +212,28 @@ impl Driver<'_> {
     fn block(&mut self, id: TaskId, outcome: Outcome, immediate: &[u8]) {
         self.keep_data(id, immediate);
         self.slots[id].state = State::Blocked(outcome);
-        self.blocked.push_back(id);
+        self.slots.stand_in_line(id);
     }
 
     /// A task ended that the blocked ones may have waited for.
     pub(super) fn retry_blocked(&mut self, lun: u16) {
-        for _ in 0..self.blocked.len() {
-            let Some(id) = self.blocked.pop_front() else { return };
-            match self.slots[id].state {
-                State::Blocked(outcome) if self.slots[id].lun == lun => self.step(id, outcome, &[]),
-                State::Blocked(_) => self.blocked.push_back(id),
-                _ => {}
+        let mut after = None;
+        while let Some((id, arrival)) = self.slots.next_in_line(after) {
+            after = Some(arrival);
+            if let State::Blocked(outcome) = self.slots[id].state
+                && self.slots.lun(id) == lun
+            {
+                self.slots.leave_line(id);
+                self.step(id, outcome, &[]);
             }
         }
     }
 
     /// A command's data broke the rules.
     pub(super) fn fail(&mut self, id: TaskId, fault: CommandFault) {
-        let luns = self.luns_of(self.slots[id].lun);
-        let Some(lun) = luns.get(self.slots[id].lun) else { return };
+        let number = self.slots.lun(id);
+        let luns = self.luns_of(number);
+        let Some(lun) = luns.get(number) else { return };
         let failure = match fault {
             CommandFault::Unexpected | CommandFault::Unsupported => TransportFailure::UnexpectedUnsolicitedData,
             CommandFault::IncorrectAmount => TransportFailure::NotEnoughUnsolicitedData,
@@ -265,7 +270,7 @@ impl Driver<'_> {
             send_reply(&mut self.protocol, id, &mut out, reply, wanted);
         }
         self.outgoing.len = out.len();
-        let lun = slot.lun;
+        let lun = self.slots.lun(id);
         if !good {
             self.entry.counters().failed(lun);
         }
@@ -281,7 +286,7 @@ impl Driver<'_> {
     pub(super) fn measure(&mut self, id: TaskId) {
         let slot = &self.slots[id];
         let counters = self.entry.counters();
-        let Some(row) = counters.row(slot.lun) else { return };
+        let Some(row) = counters.row(self.slots.lun(id)) else { return };
         if self.ended.push(row, slot.command, slot.began) {
             self.ended.record(self.clock.nanos(), counters.latencies());
         }
@@ -302,7 +307,7 @@ impl Driver<'_> {
             self.spare.push(workspace);
         }
         self.slots.vacate(id);
-        if !self.dormant.is_empty() {
+        if self.slots.is_any_in_line() {
             self.start_dormant();
         }
         if !self.leaving.is_empty() {
@@ -312,10 +317,14 @@ impl Driver<'_> {
     }
 
     fn start_dormant(&mut self) {
-        while let Some(at) = self.dormant.iter().position(|id| !self.slots.must_wait(*id)) {
-            let Some(id) = self.dormant.remove(at) else { return };
-            self.slots[id].state = State::Collecting;
-            self.step(id, Outcome::Start, &[]);
+        let mut after = None;
+        while let Some((id, arrival)) = self.slots.next_in_line(after) {
+            after = Some(arrival);
+            if self.slots[id].state == State::Dormant && !self.slots.must_wait(id) {
+                self.slots.leave_line(id);
+                self.slots[id].state = State::Collecting;
+                self.step(id, Outcome::Start, &[]);
+            }
         }
     }
 
@@ -323,7 +332,7 @@ impl Driver<'_> {
     fn absent_unit(&mut self, command: &Command<'_>) {
         let reply = &mut self.workspace.reply;
         let completion = iesp_scsi::absent_unit(self.luns.inventory(), &command.cdb, reply);
-        self.slots.occupy(command.task, None, u16::MAX, command.attribute, command.data_in);
+        self.slots.occupy(command.task, u16::MAX, command.attribute).begin(None, command.data_in);
         let wanted = completion.reply_len;
         self.end(command.task, &completion, wanted);
     }

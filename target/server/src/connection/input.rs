@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use iesp_iscsi::{Collect, Event, Outbox, Received, TaskId};
+use iesp_session::NoRoom;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -177,9 +178,9 @@ impl Driver<'_> {
             Event::Logout => self.begin_logout(),
             Event::LoggedIn => joined = true,
             Event::Early { cmd_sn } => {
-                if !self.early.keep(cmd_sn, &bytes[..consumed]) {
-                    return Err(End::Closed("too much data came before its turn"));
-                }
+                let unit = &bytes[..consumed];
+                let kept = self.early.keep(cmd_sn, consumed, || unit.to_vec());
+                kept.map_err(|NoRoom| End::Closed("too much data came before its turn"))?;
             }
         }
         Ok(Taken::Unit { consumed, joined })
@@ -227,7 +228,7 @@ impl Driver<'_> {
         }
         let slot = &mut self.slots[placing.task];
         slot.data = Some(placing.buffer);
-        if slot.aborted {
+        if self.slots.is_aborted(placing.task) {
             self.drop_task(placing.task);
             return Ok(None);
         }

@@ -51,7 +51,7 @@ impl Driver<'_> {
         match request.function {
             TaskFunction::AbortTask => match named {
                 // 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
-                Some(task) if number == Some(self.slots[task].lun) => {
+                Some(task) if number == Some(self.slots.lun(task)) => {
                     self.abort(task);
                     self.wait_for_quiet(request, Effect::Nothing, None);
                 }
@@ -118,7 +118,7 @@ impl Driver<'_> {
         if self.management.pending.is_empty() && self.management.receipts.is_empty() {
             return;
         }
-        if self.slots.any_aborted() {
+        if self.slots.is_any_aborted() {
             return;
         }
         self.management.receipts.clear();
@@ -157,15 +157,13 @@ impl Driver<'_> {
 
     /// Another session's function affects this one's tasks.
     pub(super) fn abort_for_another(&mut self, lun: Option<u16>, cleared_by: Option<NexusId>, receipt: Receipt) {
-        let affected = self.slots.of(lun);
-        if let (Some(by), Some(guest), Some(number), false) = (cleared_by, &self.guest, lun, affected.is_empty())
+        if let (Some(by), Some(guest), Some(number)) = (cleared_by, &self.guest, lun)
+            && self.slots.any_of(|of| of == number)
             && let Some(lun) = self.luns.get(number)
         {
             lun.unit.tasks_cleared(by, guest.nexus());
         }
-        for task in affected {
-            self.abort(task);
-        }
+        self.abort_of(lun);
         self.management.receipts.push(receipt);
         self.check_management();
     }
@@ -179,7 +177,7 @@ impl Driver<'_> {
     }
 
     pub(super) fn abort_of(&mut self, lun: Option<u16>) {
-        for task in self.slots.of(lun) {
+        while let Some(task) = self.slots.youngest(lun) {
             self.abort(task);
         }
     }
@@ -188,9 +186,8 @@ impl Driver<'_> {
     fn abort(&mut self, id: TaskId) {
         let placed = self.placing.as_ref().is_some_and(|placing| placing.task() == id);
         match self.slots[id].state {
-            State::Free => {}
-            State::InFlight { .. } => self.slots[id].aborted = true,
-            _ if placed => self.slots[id].aborted = true,
+            State::InFlight { .. } => self.slots.mark_aborted(id),
+            _ if placed => self.slots.mark_aborted(id),
             _ => self.drop_task(id),
         }
     }
@@ -198,9 +195,7 @@ impl Driver<'_> {
     /// A task that was aborted is quiet now.
     pub(super) fn drop_task(&mut self, id: TaskId) {
         self.reading.retain(|task| *task != id);
-        self.blocked.retain(|task| *task != id);
-        self.dormant.retain(|task| *task != id);
-        let number = self.slots[id].lun;
+        let number = self.slots.lun(id);
         let luns = self.luns_of(number);
         let slot = &mut self.slots[id];
         let wake = match luns.get(number) {

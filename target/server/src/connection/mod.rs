@@ -9,7 +9,6 @@ mod allocation_test;
 mod alone;
 #[cfg(target_os = "linux")]
 mod company;
-mod early;
 mod execute;
 mod input;
 mod leaving;
@@ -32,6 +31,7 @@ use std::time::Duration;
 use iesp_iscsi::connection::OUTBOX_MIN;
 use iesp_iscsi::pdu::AsyncEvent;
 use iesp_iscsi::{Close, Connection, Outbox, TaskId};
+use iesp_session::Early;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, Sleep, timeout};
@@ -46,7 +46,6 @@ use crate::statistics::{Failure, Refusal, Session};
 use crate::target::{Guest, Who};
 use crate::threads::Served;
 use crate::trace::Tracer;
-use early::Early;
 use leaving::Leaving;
 use management::Management;
 use socket::{Inbox, Outgoing};
@@ -61,6 +60,10 @@ const OUTGOING: usize = (2 << 20) + 4096;
 /// What must be free behind these before a command is taken: the answers of all tasks that may end before the next
 /// send, but for what reads send; with digests, in the smallest segments. It is not touched in the usual case.
 const ANSWER_ROOM: usize = OUTBOX_MIN + TASKS * (iesp_scsi::REPLY_MAX + 9 * 64);
+
+/// Most PDUs that wait for earlier commands, and most bytes of them.
+const EARLY_PDUS: usize = 256;
+const EARLY_BYTES: usize = 1 << 20;
 
 /// How long a peer may leave what is sent to it unread.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
@@ -117,17 +120,13 @@ pub struct Driver<'t> {
     leaving: Vec<Leaving>,
     inbox: Inbox,
     outgoing: Outgoing,
-    slots: Slots,
+    slots: Box<Slots>,
     workspace: Workspace,
     spare: Vec<Workspace>,
     buffers: Buffers<'t>,
     /// Reads whose data are being sent, in order.
     reading: VecDeque<TaskId>,
-    /// Tasks that wait for a range of blocks.
-    blocked: VecDeque<TaskId>,
-    /// Tasks that wait for their turn (SAM-5 8.9).
-    dormant: VecDeque<TaskId>,
-    early: Early,
+    early: Early<Vec<u8>, EARLY_PDUS>,
     management: Management,
     /// A Data-Out unit that is received in place: its task, where, how many of its bytes have come.
     placing: Option<input::Placing>,
@@ -194,14 +193,12 @@ impl<'t> Driver<'t> {
             leaving: Vec::new(),
             inbox: Inbox::new(largest),
             outgoing: Outgoing::new(OUTGOING + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
-            slots: Slots::new(TASKS),
+            slots: tasks::no_tasks(),
             workspace: Workspace::new(),
             spare: Vec::new(),
             buffers: Buffers::new(&node.budget),
             reading: VecDeque::with_capacity(TASKS),
-            blocked: VecDeque::with_capacity(TASKS),
-            dormant: VecDeque::with_capacity(TASKS),
-            early: Early::default(),
+            early: Early::new(EARLY_BYTES),
             management: Management::default(),
             placing: None,
             mailbox,
@@ -520,7 +517,7 @@ impl<'t> Driver<'t> {
     /// Nothing of this connection may touch the disks when its session is gone.
     async fn finish(&mut self, stream: &mut TcpStream, end: &End) {
         self.abort_all();
-        while self.slots.any_in_flight() {
+        while tasks::any_in_flight(&self.slots) {
             let message = poll_fn(|cx| self.next_message(cx).map_or(Poll::Pending, Poll::Ready)).await;
             if matches!(message, Message::Served { .. } | Message::Abort { .. } | Message::Luns { .. }) {
                 self.receive(message);

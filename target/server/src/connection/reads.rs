@@ -57,8 +57,9 @@ impl Driver<'_> {
 
     #[inline]
     fn piece(&mut self, id: TaskId, read: Read) -> Piece {
-        let luns = self.luns_of(self.slots[id].lun);
-        let Some(lun) = luns.get(self.slots[id].lun) else {
+        let number = self.slots.lun(id);
+        let luns = self.luns_of(number);
+        let Some(lun) = luns.get(number) else {
             self.reading.pop_front();
             return Piece::Left;
         };
@@ -134,11 +135,10 @@ impl Driver<'_> {
             Step::Done(Completion { status: 0, wake, .. }) => {
                 self.protocol.data_in(id, &mut out, len, Some(slot.data_in_len()));
                 self.outgoing.len = out.len();
-                let number = slot.lun;
                 self.measure(id);
                 self.vacate(id);
                 if wake {
-                    self.wake(number);
+                    self.wake(lun.number);
                 }
             }
             Step::Done(completion) => {
@@ -157,10 +157,11 @@ impl Driver<'_> {
 
     /// A read failed: the device server says how.
     fn after_read(&mut self, id: TaskId, outcome: Outcome, sent: usize) {
-        let luns = self.luns_of(self.slots[id].lun);
+        let number = self.slots.lun(id);
+        let luns = self.luns_of(number);
         let slot = &mut self.slots[id];
         slot.state = State::Collecting;
-        let Some(lun) = luns.get(slot.lun) else { return };
+        let Some(lun) = luns.get(number) else { return };
         if let Outcome::Failed(error) = outcome {
             lun.trouble.failed(lun, error);
         }
@@ -176,7 +177,7 @@ impl Driver<'_> {
     /// A job has read `len` bytes: they are sent as there is room.
     pub(super) fn read_served(&mut self, id: TaskId, read: Read, len: usize, outcome: Outcome, buffer: Buffer) {
         self.slots[id].state = State::Collecting;
-        if self.slots[id].aborted {
+        if self.slots.is_aborted(id) {
             self.buffers.give(buffer);
             return self.drop_task(id);
         }

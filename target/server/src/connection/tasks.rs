@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use iesp_iscsi::TaskId;
-use iesp_iscsi::pdu::TaskAttribute;
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
 
 use crate::buffers::Buffer;
@@ -32,8 +30,6 @@ impl Workspace {
 /// What a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// There is no task here.
-    Free,
     /// Its Data-Out.
     Collecting,
     /// Its turn, with its data complete.
@@ -99,16 +95,10 @@ pub struct Slot {
     pub state: State,
     /// The device server's state of it.
     pub task: Option<Task>,
-    /// Logical unit number.
-    pub lun: u16,
     /// What it is counted as.
     pub command: latency::Command,
     /// When it was taken, in nanoseconds of the clock.
     pub began: u64,
-    /// Task attribute.
-    pub attribute: TaskAttribute,
-    /// Which of the session's commands it is, counted from the first.
-    arrival: u64,
     /// Bytes that the initiator expects to receive.
     pub data_in: u32,
     /// Its Data-Out, where that outlives the inbox.
@@ -119,11 +109,32 @@ pub struct Slot {
     pub fetched: Option<Fetched>,
     /// Its own workspace, once it has waited between two steps.
     pub workspace: Option<Workspace>,
-    /// It was aborted while something could not be stopped: nothing is answered.
-    pub aborted: bool,
 }
 
 impl Slot {
+    const fn vacant() -> Self {
+        Self {
+            state: State::Collecting,
+            task: None,
+            command: latency::Command::Other,
+            began: 0,
+            data_in: 0,
+            data: None,
+            data_len: 0,
+            fetched: None,
+            workspace: None,
+        }
+    }
+
+    /// A task begins here.
+    #[inline]
+    pub fn begin(&mut self, task: Option<Task>, data_in: u32) {
+        self.state = State::Collecting;
+        self.task = task;
+        self.data_in = data_in;
+        self.data_len = 0;
+    }
+
     /// Bytes that the device server would send.
     #[inline]
     pub fn data_in_len(&self) -> u32 {
@@ -142,140 +153,15 @@ impl Slot {
     }
 }
 
-/// Places for all tasks of a connection, by their numbers.
-#[derive(Debug)]
-pub struct Slots {
-    slots: Vec<Slot>,
-    active: usize,
-    /// Ordered tasks among them.
-    ordered: usize,
-    arrivals: u64,
+/// Places for all tasks of a connection.
+pub type Slots = iesp_session::Tasks<Slot, { super::TASKS }>;
+
+/// No tasks.
+pub fn no_tasks() -> Box<Slots> {
+    Box::new(Slots::new(|_| Slot::vacant()))
 }
 
-impl Slots {
-    /// `count` free ones.
-    pub fn new(count: usize) -> Self {
-        let slots = (0..count)
-            .map(|_| Slot {
-                state: State::Free,
-                task: None,
-                lun: 0,
-                command: latency::Command::Other,
-                began: 0,
-                attribute: TaskAttribute::Simple,
-                arrival: 0,
-                data_in: 0,
-                data: None,
-                data_len: 0,
-                fetched: None,
-                workspace: None,
-                aborted: false,
-            })
-            .collect();
-        Self { slots, active: 0, ordered: 0, arrivals: 0 }
-    }
-
-    /// Puts a task in its place.
-    #[inline]
-    pub fn occupy(
-        &mut self,
-        id: TaskId,
-        task: Option<Task>,
-        lun: u16,
-        attribute: TaskAttribute,
-        data_in: u32,
-    ) -> &mut Slot {
-        let slot = &mut self.slots[id.index()];
-        debug_assert!(slot.state == State::Free);
-        self.active += 1;
-        self.ordered += usize::from(attribute == TaskAttribute::Ordered);
-        self.arrivals += 1;
-        slot.arrival = self.arrivals;
-        slot.state = State::Collecting;
-        slot.task = task;
-        slot.lun = lun;
-        slot.attribute = attribute;
-        slot.data_in = data_in;
-        slot.data_len = 0;
-        slot.aborted = false;
-        slot
-    }
-
-    /// The place is free again; what it held is to be taken out first.
-    #[inline]
-    pub fn vacate(&mut self, id: TaskId) {
-        let slot = &mut self.slots[id.index()];
-        slot.state = State::Free;
-        self.active -= 1;
-        self.ordered -= usize::from(slot.attribute == TaskAttribute::Ordered);
-    }
-
-    /// Whether older tasks of the same logical unit are to end first (SAM-5 8.9): an ordered one waits for all of them,
-    /// others for the ordered ones.
-    #[inline]
-    pub fn must_wait(&self, id: TaskId) -> bool {
-        if self.ordered == 0 {
-            return false;
-        }
-        let task = &self.slots[id.index()];
-        let all = match task.attribute {
-            TaskAttribute::HeadOfQueue => return false,
-            TaskAttribute::Ordered => true,
-            _ => false,
-        };
-        let stands_before = |other: &Slot| {
-            other.state != State::Free
-                && other.lun == task.lun
-                && other.arrival < task.arrival
-                && (all || other.attribute == TaskAttribute::Ordered)
-        };
-        self.slots.iter().any(stands_before)
-    }
-
-    /// Whether no task is there.
-    #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.active == 0
-    }
-
-    /// Whether a disk thread works for one.
-    pub fn any_in_flight(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot.state, State::InFlight { .. }))
-    }
-
-    /// Whether one is there of a logical unit of which `is_gone` says so.
-    pub fn any_of(&self, is_gone: impl Fn(u16) -> bool) -> bool {
-        self.slots.iter().any(|slot| slot.state != State::Free && slot.task.is_some() && is_gone(slot.lun))
-    }
-
-    /// Whether one was aborted and has not ended yet.
-    pub fn any_aborted(&self) -> bool {
-        self.slots.iter().any(|slot| slot.state != State::Free && slot.aborted)
-    }
-
-    /// The tasks that are there, of one logical unit or all. The youngest first: when all of them are to end, none is begun
-    /// because an older one has ended.
-    pub fn of(&self, lun: Option<u16>) -> Vec<TaskId> {
-        let here = |slot: &Slot| slot.state != State::Free && lun.is_none_or(|lun| lun == slot.lun);
-        let numbers = self.slots.iter().enumerate().filter(|(_, slot)| here(slot));
-        let mut tasks: Vec<_> = numbers.map(|(number, _)| TaskId(number as u16)).collect();
-        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(self[*task].arrival));
-        tasks
-    }
-}
-
-impl std::ops::Index<TaskId> for Slots {
-    type Output = Slot;
-
-    #[inline]
-    fn index(&self, id: TaskId) -> &Slot {
-        &self.slots[id.index()]
-    }
-}
-
-impl std::ops::IndexMut<TaskId> for Slots {
-    #[inline]
-    fn index_mut(&mut self, id: TaskId) -> &mut Slot {
-        &mut self.slots[id.index()]
-    }
+/// Whether a disk thread works for any of them.
+pub fn any_in_flight(slots: &Slots) -> bool {
+    slots.iter().any(|(_, slot)| matches!(slot.state, State::InFlight { .. }))
 }

@@ -6,7 +6,7 @@ use iesp_iscsi::{CommandFault, TaskId};
 use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step, StreamError, TransportFailure};
 
 use super::input::ANSWER;
-use super::slots::{State, Stream};
+use super::slots::{Slot, State, Stream};
 use super::{Driver, End};
 use crate::board::Board;
 use crate::card::BLOCK;
@@ -17,10 +17,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     /// Steps of the device server, until the command ended or has to wait.
     pub(super) async fn step(&mut self, id: TaskId, mut outcome: Outcome) -> Result<(), End> {
         let target = self.target;
-        self.slots.set(id, State::Running);
+        self.set(id, State::Running);
+        let number = self.slots.lun(id);
         loop {
             let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
-            let (number, wanted, data_in) = (slot.lun, slot.wanted as usize, slot.data_in);
+            let (wanted, data_in) = (slot.wanted as usize, slot.data_in);
             let (Some(lun), Some(task)) = (target.lun(number), &mut slot.task) else { return Ok(()) };
             let has_data = wanted > 0 && self.work_of == Some(id);
             let data_out = if has_data { self.work.get(..wanted).unwrap_or(self.work) } else { &[] };
@@ -28,7 +29,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             let result = match task.step(&lun.unit, outcome, buffers) {
                 Step::Done(completion) => return self.complete(id, &completion).await,
                 Step::Blocked => {
-                    self.slots.set(id, State::Blocked(outcome));
+                    self.set(id, State::Blocked(outcome));
+                    self.slots.stand_in_line(id);
                     return Ok(());
                 }
                 Step::Read { lba, blocks } => {
@@ -163,8 +165,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// The step after which a command is done.
     fn last_step(&mut self, id: TaskId, outcome: Outcome) -> Option<Completion> {
+        let number = self.slots.lun(id);
         let slot = self.slots.get_mut(id)?;
-        let (lun, task) = (self.target.lun(slot.lun)?, slot.task.as_mut()?);
+        let (lun, task) = (self.target.lun(number)?, slot.task.as_mut()?);
         let buffers = Buffers { data_out: &[], reply: self.reply, scratch: self.scratch };
         match task.step(&lun.unit, outcome, buffers) {
             Step::Done(completion) => Some(completion),
@@ -174,8 +177,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// Data of a command that is streamed: whole blocks go to the card, what is left of one waits for its rest.
     pub(super) async fn stream_in(&mut self, id: TaskId, mut data: &[u8]) -> Result<(), End> {
-        let Some(slot) = self.slots.get(id) else { return Ok(()) };
-        let (State::Streaming(mut stream), lun) = (slot.state, slot.lun) else { return Ok(()) };
+        let lun = self.slots.lun(id);
+        let Some(&Slot { state: State::Streaming(mut stream), .. }) = self.slots.get(id) else { return Ok(()) };
         // Behind the last whole block is nothing to be taken.
         let left = (stream.len - stream.taken) as usize;
         data = data.get(..left).unwrap_or(data);
@@ -194,7 +197,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             data = later;
         }
         stream.taken += data.len() as u32;
-        self.slots.set(id, State::Streaming(stream));
+        self.set(id, State::Streaming(stream));
         Ok(())
     }
 
@@ -250,10 +253,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// All data of a command that is streamed have come.
     pub(super) async fn end_stream(&mut self, id: TaskId) -> Result<(), End> {
+        let number = self.slots.lun(id);
         let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
         let State::Streaming(stream) = slot.state else { return Ok(()) };
         slot.state = State::Running;
-        let Some(lun) = self.target.lun(slot.lun) else { return Ok(()) };
+        let Some(lun) = self.target.lun(number) else { return Ok(()) };
         self.target.count(|counters| counters.writes += u64::from(stream.what.write));
         self.give_back(&stream);
         let mut result = stream.failed.map_or(Ok(()), Err);
@@ -273,8 +277,10 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// A command's data broke the rules.
     pub(super) async fn fail(&mut self, id: TaskId, fault: CommandFault) -> Result<(), End> {
-        let Some(slot) = self.slots.get(id) else { return Ok(()) };
-        let Some(lun) = self.target.lun(slot.lun) else { return Ok(()) };
+        if self.slots.get(id).is_none() {
+            return Ok(());
+        }
+        let Some(lun) = self.target.lun(self.slots.lun(id)) else { return Ok(()) };
         let failure = match fault {
             CommandFault::Unexpected | CommandFault::Unsupported => TransportFailure::UnexpectedUnsolicitedData,
             CommandFault::IncorrectAmount => TransportFailure::NotEnoughUnsolicitedData,
@@ -333,9 +339,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// Gives back the range of blocks that a task holds; true where others may wait for it.
     pub(super) fn abandon(&mut self, id: TaskId) -> bool {
+        let lun = self.target.lun(self.slots.lun(id));
         let Some(slot) = self.slots.get_mut(id) else { return false };
         let state = slot.state;
-        let lun = self.target.lun(slot.lun);
         let wake = match (lun, &mut slot.task) {
             (Some(lun), Some(task)) => task.abandon(&lun.unit),
             _ => false,
@@ -346,13 +352,19 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         wake
     }
 
+    pub(super) fn set(&mut self, id: TaskId, state: State) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.state = state;
+        }
+    }
+
     /// A task's place is free; whoever waited for its end goes on.
     pub(super) fn vacate(&mut self, id: TaskId, wake: bool) {
         self.slots.vacate(id);
         if self.work_of == Some(id) {
             self.work_of = None;
         }
-        self.retry |= self.slots.next_in_line(None).is_some();
+        self.retry |= self.slots.is_any_in_line();
         if wake {
             self.target.seats.tell_others(None, |mail| mail.wake = true);
         }
@@ -361,7 +373,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     /// A command for a logical unit that is not there (SPC-4 6.6.1, 6.33): small answers, no task of the device server.
     pub(super) async fn absent_unit(&mut self, command: &Command<'_>) -> Result<(), End> {
         let completion = iesp_scsi::absent_unit(self.target.inventory(), &command.cdb, self.reply);
-        self.slots.occupy(command.task, None, u16::MAX, command.attribute, (command.data_in, 0));
+        self.slots.occupy(command.task, u16::MAX, command.attribute).begin(None, command.data_in, 0);
         let wanted = completion.reply_len;
         self.end(command.task, &completion, wanted).await
     }

@@ -77,7 +77,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
         let task = lun.unit.begin(self.nexus(), target.inventory(), cdb, transfer);
         let wanted = task.data_out_len().min(command.data_out);
-        self.slots.occupy(command.task, Some(task), lun.number, command.attribute, (command.data_in, wanted));
+        self.slots.occupy(command.task, lun.number, command.attribute).begin(Some(task), command.data_in, wanted);
         match command.fault {
             None | Some(CommandFault::Unsupported) => {}
             Some(fault) => return self.fail(command.task, fault).await,
@@ -93,8 +93,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         if self.slots.must_wait(id) {
             return self.keep(id, State::Waiting, immediate).await;
         }
+        let number = self.slots.lun(id);
         let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
-        let (Some(lun), Some(task)) = (target.lun(slot.lun), &mut slot.task) else { return Ok(()) };
+        let (Some(lun), Some(task)) = (target.lun(number), &mut slot.task) else { return Ok(()) };
         let wanted = slot.wanted;
         if let Some(what) = task.streaming() {
             if !task.begin_streaming(&lun.unit) {
@@ -120,7 +121,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
                 self.gather(0, immediate);
             }
         }
-        self.slots.set(id, State::Gathering);
+        self.set(id, State::Gathering);
         // A list longer than any that is allowed is cut, and then refused for its length.
         let wanted = wanted.min(self.work.len() as u32);
         match self.collect(id, wanted).await? {
@@ -155,7 +156,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
                 slot.kept = immediate.len() as u32;
             }
         }
-        self.slots.set(id, state);
+        self.set(id, state);
+        self.slots.stand_in_line(id);
         Ok(())
     }
 
@@ -164,6 +166,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let mut after = None;
         while let Some((id, arrival)) = self.slots.next_in_line(after) {
             after = Some(arrival);
+            // Whoever has to wait on takes the same place again.
+            self.slots.leave_line(id);
             let Some(slot) = self.slots.get(id) else { continue };
             let streams = slot.task.is_some_and(|task| task.streaming().is_some());
             match (slot.state, slot.kept as usize) {

@@ -19,7 +19,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let result = match (request.function, number) {
             (TaskFunction::AbortTask, _) => match named {
                 // 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
-                Some(task) if number.is_some() && number == self.slots.get(task).map(|slot| slot.lun) => {
+                Some(task) if number == Some(self.slots.lun(task)) => {
                     self.drop_task(task);
                     TaskResult::Complete
                 }
@@ -104,7 +104,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         self.retry |= mail.wake;
         if let Some(clear) = mail.clear {
             if let (Some(by), Some(number)) = (clear.by, clear.lun)
-                && self.slots.any_of(Some(number)).is_some()
+                && self.slots.any_of(|of| of == number)
                 && let Some(lun) = self.target.lun(number)
             {
                 lun.unit.tasks_cleared(by, self.nexus());
@@ -117,7 +117,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// Aborts the tasks of one logical unit, or all.
     pub(super) fn abort_of(&mut self, lun: Option<u16>) {
-        while let Some(id) = self.slots.any_of(lun) {
+        while let Some(id) = self.slots.youngest(lun) {
             self.drop_task(id);
         }
     }

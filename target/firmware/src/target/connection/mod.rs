@@ -19,12 +19,13 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::{Close, Connection, Limits, Outbox, Timeouts};
 use iesp_scsi::NexusId;
+use iesp_session::Tasks;
 
 use super::Target;
 use crate::Clock;
 use crate::board::Board;
 use crate::card::BLOCK;
-use slots::Slots;
+use slots::Slot;
 
 /// How long a peer may leave what is sent to it unread, in microseconds.
 const SEND_LIMIT_US: u32 = 60_000_000;
@@ -163,7 +164,7 @@ struct Driver<'a, 'm, B: Board, S, const CONNECTIONS: usize, const TASKS: usize,
     work_of: Option<iesp_iscsi::TaskId>,
     carries: &'a mut Carries,
     carries_used: [bool; CARRIES],
-    slots: Slots<TASKS>,
+    slots: Tasks<Slot, TASKS>,
     /// Tasks that wait may have got what they wait for.
     retry: bool,
     /// A session of full feature phase.
@@ -213,7 +214,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             work_of: None,
             carries,
             carries_used: [false; CARRIES],
-            slots: Slots::new(),
+            slots: Tasks::new(|_| Slot::VACANT),
             retry: false,
             seated: false,
             joined: false,
