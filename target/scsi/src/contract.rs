@@ -140,6 +140,8 @@ pub enum Outcome {
 pub enum IoError {
     /// The medium could not be read or written (EIO).
     Medium,
+    /// The same where it is known which block failed first: the byte of the medium that this block begins with.
+    MediumAt(u64),
     /// No space for a block that was not allocated (ENOSPC, EDQUOT).
     NoSpace,
     /// The backend turned read-only.

@@ -25,6 +25,8 @@ pub struct Task {
     data_out: u32,
     data_in: u32,
     nexus: NexusId,
+    /// It has written what a flush is still to make durable.
+    cached: bool,
 }
 
 impl Task {
@@ -56,11 +58,11 @@ impl Task {
         if row.writes() && unit.is_write_protected() {
             return Err(Sense::WRITE_PROTECTED.into());
         }
-        Ok(Self { work, hold, data_out, data_in, nexus })
+        Ok(Self { work, hold, data_out, data_in, nexus, cached: false })
     }
 
     pub(crate) fn ended(nexus: NexusId, completion: Completion) -> Self {
-        Self { work: Work::Ended(completion), hold: Hold::NONE, data_out: 0, data_in: 0, nexus }
+        Self { work: Work::Ended(completion), hold: Hold::NONE, data_out: 0, data_in: 0, nexus, cached: false }
     }
 
     /// Bytes that the device server takes from the Data-Out Buffer for this CDB; 0 when the command already failed. The
@@ -87,7 +89,15 @@ impl Task {
         }
         let mut context = Context { unit: &unit.unit, nexuses: &unit.nexuses, nexus: self.nexus, buffers };
         match self.advance(&mut context, outcome) {
-            Ok(Next::Io(step)) => step,
+            Ok(Next::Io(step)) => {
+                self.note(&step);
+                step
+            }
+            Ok(Next::End(completion)) if self.cached && unit.unit.trusts_no_cache() => {
+                self.work = Work::Hardening(completion);
+                self.cached = false;
+                Step::Flush
+            }
             Ok(Next::End(completion)) => self.end(&unit.unit, completion),
             Err(sense) => self.end(&unit.unit, unit.unit.check_condition(sense)),
         }
@@ -118,7 +128,9 @@ impl Task {
     ) -> Completion {
         let mut completion = match result {
             Ok(()) => Completion::GOOD,
-            Err(StreamError::Io(error)) => unit.unit.check_condition(failure(error, self.work.is_writing())),
+            Err(StreamError::Io(error)) => {
+                unit.unit.check_condition(failure(&unit.unit, error, self.work.is_writing()))
+            }
             Err(StreamError::Miscompare(offset)) => {
                 unit.unit.check_condition(Sense::MISCOMPARE_DURING_VERIFY.with_information(offset))
             }
@@ -130,7 +142,7 @@ impl Task {
     #[inline]
     fn advance(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
         if let Outcome::Failed(error) = outcome {
-            return Err(failure(error, self.work.is_writing()));
+            return Err(failure(context.unit, error, self.work.is_writing()));
         }
         if outcome == Outcome::Start {
             self.work.prepare(context, &mut self.hold)?;
@@ -139,6 +151,17 @@ impl Task {
             }
         }
         self.work.step(context, outcome)
+    }
+
+    /// Whether a step leaves something in the cache, or makes it durable.
+    #[inline]
+    fn note(&mut self, step: &Step) {
+        match step {
+            Step::Write { fua, .. } | Step::WriteScratch { fua, .. } => self.cached |= !fua,
+            Step::Unmap { .. } | Step::Zero { .. } => self.cached = true,
+            Step::Flush => self.cached = false,
+            _ => {}
+        }
     }
 
     #[inline]
@@ -157,10 +180,14 @@ impl Task {
 
 /// What a backend's failure means to the initiator.
 #[cold]
-fn failure(error: IoError, writing: bool) -> Sense {
+fn failure(unit: &Unit, error: IoError, writing: bool) -> Sense {
     match (error, writing) {
         (IoError::Medium, true) => Sense::WRITE_ERROR,
         (IoError::Medium, false) => Sense::UNRECOVERED_READ_ERROR,
+        // SBC-3 4.18.1: INFORMATION is the first logical block in error.
+        (IoError::MediumAt(byte), _) => {
+            failure(unit, IoError::Medium, writing).with_information(byte / u64::from(unit.capabilities.block_size))
+        }
         (IoError::NoSpace, _) => Sense::SPACE_ALLOCATION_FAILED,
         (IoError::ReadOnly, _) => Sense::WRITE_PROTECTED,
         (IoError::NotReady, _) => Sense::NOT_READY,

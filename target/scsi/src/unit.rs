@@ -44,6 +44,14 @@ impl Unit {
         self.capabilities.volatile_cache && (fua || !self.modes.is_set(Flag::Wce))
     }
 
+    /// What a command left in the cache has to be durable before its status: WCE was cleared, or the unit stopped, after the
+    /// command began. Whoever does either flushes afterwards, so that what was done before it looked is covered.
+    #[inline]
+    pub(crate) fn trusts_no_cache(&self) -> bool {
+        self.capabilities.volatile_cache
+            && (!self.modes.is_set_for_all(Flag::Wce) || self.stopped.load(Ordering::SeqCst))
+    }
+
     /// CHECK CONDITION, in the format that D_SENSE asks for.
     pub(crate) fn check_condition(&self, sense: Sense) -> Completion {
         let sense = sense.encode(self.modes.is_set(Flag::DSense));
@@ -248,10 +256,10 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
         self
     }
 
-    /// A write with this FUA bit has to be durable before its status.
+    /// A write with this FUA bit that was done has to be durable before its status.
     #[must_use]
     pub fn must_be_durable(&self, fua: bool) -> bool {
-        self.unit.must_be_durable(fua)
+        self.unit.must_be_durable(fua) || self.unit.trusts_no_cache()
     }
 
     /// Who it is.

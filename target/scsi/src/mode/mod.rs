@@ -126,6 +126,12 @@ impl Modes {
         self.current.load(Ordering::Relaxed) & flag as u8 != 0
     }
 
+    /// As [`Self::is_set`], in one order with all changes: for who has done something that a change is followed by.
+    #[inline]
+    pub(crate) fn is_set_for_all(&self, flag: Flag) -> bool {
+        self.current.load(Ordering::SeqCst) & flag as u8 != 0
+    }
+
     /// Back to the default values.
     pub(crate) fn reset(&self) {
         self.current.store(self.default, Ordering::SeqCst);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod durable;
 mod faults;
 mod hostile;
 mod nexus;

@@ -36,7 +36,7 @@ impl Flush {
         if outcome == Outcome::Start {
             if self.then == Then::Stop {
                 // First, so that no write slips in between.
-                unit.stopped.store(true, Ordering::Release);
+                unit.stopped.store(true, Ordering::SeqCst);
             }
             if unit.capabilities.volatile_cache {
                 return Next::Io(Step::Flush);

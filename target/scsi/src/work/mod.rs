@@ -77,6 +77,8 @@ pub(crate) struct Plan {
 pub(crate) enum Work {
     /// Decided: nothing is left to do.
     Ended(Completion),
+    /// Done before WCE was cleared or the unit was stopped (SBC-3 6.4.5, 5.21): durable before its status all the same.
+    Hardening(Completion),
     Read(Read),
     Write(Write),
     Verify(Verify),
@@ -106,7 +108,7 @@ impl Work {
         match self {
             Self::Read(work) => Ok(work.step(outcome)),
             Self::Write(work) => work.step(context, outcome),
-            Self::Ended(completion) => Ok(Next::End(*completion)),
+            Self::Ended(completion) | Self::Hardening(completion) => Ok(Next::End(*completion)),
             Self::Verify(work) => work.step(context, outcome),
             Self::CompareAndWrite(work) => work.step(context, outcome),
             Self::WriteSame(work) => work.step(context, outcome),
@@ -123,7 +125,12 @@ impl Work {
     /// The step under way, if there is one, changes the medium.
     pub(crate) fn is_writing(&self) -> bool {
         match self {
-            Self::Write(_) | Self::WriteSame(_) | Self::Unmap(_) | Self::Flush(_) | Self::ModeSelect(_) => true,
+            Self::Write(_)
+            | Self::WriteSame(_)
+            | Self::Unmap(_)
+            | Self::Flush(_)
+            | Self::ModeSelect(_)
+            | Self::Hardening(_) => true,
             Self::CompareAndWrite(work) => work.is_writing(),
             Self::Verify(work) => work.is_writing(),
             _ => false,

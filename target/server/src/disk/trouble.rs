@@ -69,7 +69,7 @@ impl Trouble {
 
 fn reason(error: IoError) -> &'static str {
     match error {
-        IoError::Medium => "it cannot be read or written",
+        IoError::Medium | IoError::MediumAt(_) => "it cannot be read or written",
         IoError::NoSpace => "there is no space for what is to be written: make room below it",
         IoError::ReadOnly => "it may not be written any more",
         IoError::NotReady => "it is not there",
