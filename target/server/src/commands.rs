@@ -26,6 +26,14 @@ pub enum Command {
     /// Ask the iesp that runs who is logged in.
     #[command(disable_help_flag = true)]
     Sessions(Ask),
+    /// Give a disk back whose flush failed, once it was checked: until then every flush of it fails.
+    #[command(disable_help_flag = true)]
+    Restore {
+        /// The disk, as `iesp status` names it.
+        disk: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// Be a service of Windows.
     #[cfg(windows)]
     #[command(subcommand)]
@@ -56,7 +64,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    fn run(&self, question: Question) -> Result<(), Failure> {
+    fn run(&self, question: &Question) -> Result<(), Failure> {
         control::ask(question, self.control.as_deref(), self.pid, self.json)
     }
 }
@@ -90,8 +98,9 @@ impl Command {
     pub fn run(&self) -> Result<(), Failure> {
         match self {
             Self::Check { file, .. } => config::check(file),
-            Self::Status(ask) => ask.run(Question::Status),
-            Self::Sessions(ask) => ask.run(Question::Sessions),
+            Self::Status(ask) => ask.run(&Question::Status),
+            Self::Sessions(ask) => ask.run(&Question::Sessions),
+            Self::Restore { disk, ask } => ask.run(&Question::Restore(disk.clone())),
             #[cfg(windows)]
             Self::Service(Service::Install { flags }) => crate::service::install(flags),
             #[cfg(windows)]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use crate::pool::{Job, Threads};
+use crate::pool::Job;
 
 /// It is not.
 ///
@@ -17,7 +17,7 @@ pub fn available() -> io::Result<()> {
 ///
 /// # Errors
 /// Always.
-pub fn start(_: Threads) -> io::Result<()> {
+pub fn start() -> io::Result<()> {
     available()
 }
 
@@ -28,6 +28,6 @@ pub const fn end() {}
 ///
 /// # Errors
 /// The job.
-pub const fn submit(job: Job, _: &File, _: bool) -> Result<(), Job> {
+pub const fn submit(job: Job, _: &File) -> Result<(), Job> {
     Err(job)
 }

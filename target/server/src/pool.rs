@@ -1,14 +1,16 @@
 //! Threads for calls that wait for a device. A job carries its buffer there and back; none is allocated for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use iesp_iscsi::TaskId;
 use iesp_scsi::{IoError, Outcome};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::backend::{Backend, Patience, Served};
+use crate::backend::{Backend, Patience, Served, durability};
 use crate::buffers::Buffer;
 use crate::messages::Message;
 
@@ -53,6 +55,24 @@ impl Job {
 }
 
 impl Work {
+    /// Whether it asks for a sync.
+    pub const fn is_durable(self) -> bool {
+        matches!(self, Self::Flush | Self::Write { durable: true, .. })
+    }
+
+    /// Whether it changes the disk.
+    pub const fn is_writing(self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Unmap { .. } | Self::Zero { .. })
+    }
+
+    /// The same for who has the sync made otherwise.
+    const fn without_sync(self) -> Self {
+        match self {
+            Self::Write { offset, from, len, .. } => Self::Write { offset, from, len, durable: false },
+            other => other,
+        }
+    }
+
     /// Does it, as far as `patience` allows.
     ///
     /// # Errors
@@ -105,12 +125,51 @@ pub fn extent_outcome((mapped, bytes): (bool, u64), block: u32) -> Outcome {
     }
 }
 
-/// A fixed number of threads that take jobs in order.
-#[derive(Debug)]
-pub struct Pool {
-    shared: Arc<Shared>,
-    threads: Vec<thread::JoinHandle<()>>,
+/// Has a job done: by its backend, where that takes it, or by one of the backend's threads.
+pub fn submit(job: Job) {
+    let backend = Arc::clone(&job.backend);
+    if let Err(job) = backend.submit(job) {
+        hand_over(job);
+    }
 }
+
+/// Has a job done by one of its backend's threads, for who has tried another way.
+pub fn hand_over(job: Job) {
+    let backend = Arc::clone(&job.backend);
+    match backend.threads() {
+        Some(threads) => threads.push(job),
+        // Such a backend takes every job itself for as long as it is there.
+        None => job.finish(Outcome::Failed(IoError::NotReady)),
+    }
+}
+
+/// A job's reads or writes are done: answers it, at once or when it is durable.
+pub fn settle(job: Job, outcome: Outcome) {
+    let backend = Arc::clone(&job.backend);
+    if durability::settle(job, outcome) {
+        commit(backend);
+    }
+}
+
+/// Has one of a backend's threads make the syncs that jobs wait for.
+pub fn commit(backend: Arc<dyn Backend>) {
+    let shared = backend.threads().map(|threads| Arc::clone(&threads.0));
+    match shared {
+        Some(shared) => shared.push_commit(backend),
+        None => backend.commit(),
+    }
+}
+
+/// Most threads that one disk has for reads and writes; one more makes its syncs.
+const MOST: usize = 8;
+
+/// How long a thread stays that has nothing to do.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The threads of one disk: where they all wait for a device that does not answer, other disks have theirs. They start when
+/// there is work and end when there is none.
+#[derive(Debug)]
+pub struct Threads(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -121,88 +180,143 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Syncs are to be made: no job stands before them.
+    commit: Option<Arc<dyn Backend>>,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Threads that there are.
+    threads: usize,
     closed: bool,
 }
 
-impl Pool {
-    /// Starts `threads` of them.
-    ///
-    /// # Errors
-    /// Where the system starts no more threads.
-    pub fn start(threads: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let threads = (0..threads)
-            .map(|number| {
-                let shared = Arc::clone(&shared);
-                thread::Builder::new().name(format!("disk-{number}")).spawn(move || shared.serve())
-            })
-            .collect::<std::io::Result<_>>()?;
-        Ok(Self { shared, threads })
-    }
-
-    /// Has a job done: by its backend, where that takes it, or by a thread.
-    pub fn submit(&self, job: Job) {
-        let backend = Arc::clone(&job.backend);
-        if let Err(job) = backend.submit(job) {
-            self.shared.push(job);
-        }
-    }
-
-    /// The threads alone, for who has tried another way.
-    pub fn threads(&self) -> Threads {
-        Threads(Arc::clone(&self.shared))
-    }
+/// What a thread does next.
+enum Turn {
+    Job(Job),
+    Commit(Arc<dyn Backend>),
 }
 
-/// Threads that take jobs in order, as long as their pool is there.
-#[derive(Debug)]
-pub struct Threads(Arc<Shared>);
-
 impl Threads {
-    /// Has a job done by a thread.
-    pub fn wait_for(&self, job: Job) {
+    /// Of a disk; there are none yet.
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    fn push(&self, job: Job) {
         self.0.push(job);
     }
 }
 
-impl Drop for Pool {
+impl Drop for Threads {
+    /// A thread that waits for a device ends when that answers; nobody waits for it.
     fn drop(&mut self) {
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.shared.filled.notify_all();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
+        self.0.lock().closed = true;
+        self.0.filled.notify_all();
     }
 }
 
 impl Shared {
-    fn push(&self, job: Job) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).jobs.push_back(job);
-        self.filled.notify_one();
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, job: Job) {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        self.wake(queue, MOST);
+    }
+
+    fn push_commit(self: &Arc<Self>, backend: Arc<dyn Backend>) {
+        let mut queue = self.lock();
+        debug_assert!(queue.commit.is_none(), "one leads");
+        queue.commit = Some(backend);
+        self.wake(queue, MOST + 1);
+    }
+
+    /// Has a thread look at the queue: one that waits, or a new one.
+    fn wake(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, most: usize) {
+        if queue.jobs.len() + usize::from(queue.commit.is_some()) <= queue.idle || queue.threads >= most {
+            drop(queue);
+            return self.filled.notify_one();
+        }
+        queue.threads += 1;
+        let number = queue.threads;
+        drop(queue);
+        let shared = Arc::clone(self);
+        let started = thread::Builder::new().name(format!("disk-{number}")).spawn(move || shared.serve());
+        if let Err(error) = started {
+            self.not_started(&error);
+        }
+    }
+
+    /// The system starts no more threads. Those that are there do the work; where there are none it fails.
+    #[cold]
+    fn not_started(&self, error: &std::io::Error) {
+        tracing::error!(%error, "a disk has one thread less than it could use");
+        let mut queue = self.lock();
+        queue.threads -= 1;
+        if queue.threads > 0 {
+            drop(queue);
+            return self.filled.notify_one();
+        }
+        let (jobs, commit) = (std::mem::take(&mut queue.jobs), queue.commit.take());
+        drop(queue);
+        jobs.into_iter().for_each(|job| job.finish(Outcome::Failed(IoError::Other)));
+        if let Some(backend) = commit {
+            backend.commit();
+        }
     }
 
     fn serve(&self) {
-        while let Some(mut job) = self.next() {
-            let outcome = match job.work.perform(&*job.backend, &mut job.buffer, Patience::Any) {
-                Ok(Served::Done(outcome)) => outcome,
-                Ok(Served::WouldBlock) => Outcome::Failed(IoError::Other),
-                Err(error) => Outcome::Failed(error),
-            };
-            job.finish(outcome);
+        while let Some(turn) = self.next() {
+            match turn {
+                Turn::Job(job) => perform(job),
+                Turn::Commit(backend) => backend.commit(),
+            }
         }
     }
 
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self) -> Option<Turn> {
+        let mut queue = self.lock();
         loop {
+            if let Some(backend) = queue.commit.take() {
+                return Some(Turn::Commit(backend));
+            }
             if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+                return Some(Turn::Job(job));
             }
             if queue.closed {
+                queue.threads -= 1;
                 return None;
             }
-            queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle += 1;
+            let waited = self.filled.wait_timeout(queue, LINGER).unwrap_or_else(PoisonError::into_inner);
+            queue = waited.0;
+            queue.idle -= 1;
+            if waited.1.timed_out() && queue.jobs.is_empty() && queue.commit.is_none() {
+                queue.threads -= 1;
+                return None;
+            }
         }
+    }
+}
+
+/// Does a job and answers it, whatever becomes of it.
+fn perform(mut job: Job) {
+    let outcome = if job.work == Work::Flush && job.backend.durability().is_some() {
+        Outcome::Done
+    } else {
+        let work = if job.backend.durability().is_some() { job.work.without_sync() } else { job.work };
+        let performed = catch_unwind(AssertUnwindSafe(|| work.perform(&*job.backend, &mut job.buffer, Patience::Any)));
+        match performed {
+            Ok(Ok(Served::Done(outcome))) => outcome,
+            Ok(Ok(Served::WouldBlock)) => Outcome::Failed(IoError::Other),
+            Ok(Err(error)) => Outcome::Failed(error),
+            // What panicked has said so.
+            Err(_) => Outcome::Failed(IoError::Other),
+        }
+    };
+    let backend = Arc::clone(&job.backend);
+    if durability::settle(job, outcome) {
+        backend.commit();
     }
 }

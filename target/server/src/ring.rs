@@ -16,7 +16,7 @@ use rustix::event::EventfdFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::pool::{Job, Threads, Work};
+use crate::pool::{self, Job, Work};
 
 /// Most requests in flight of one thread's connections; more wait for a disk thread.
 const ENTRIES: u32 = 512;
@@ -27,9 +27,6 @@ const GROUP: u32 = 4;
 
 /// `linux/io_uring.h`: IORING_ENTER_GETEVENTS.
 const GETEVENTS: u32 = 1;
-
-/// `linux/fs.h`: RWF_DSYNC.
-const DSYNC: i32 = 2;
 
 thread_local! {
     static RING: RefCell<Option<Ring>> = const { RefCell::new(None) };
@@ -44,8 +41,6 @@ struct Ring {
     fresh: u32,
     /// Of the task that tells it.
     waker: Option<Waker>,
-    /// For what has to be done again.
-    threads: Threads,
 }
 
 /// Whether this kernel has what is needed, and lets this process have it.
@@ -71,7 +66,7 @@ fn make(entries: u32) -> io::Result<IoUring> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn start(threads: Threads) -> io::Result<()> {
+pub fn start() -> io::Result<()> {
     let ring = make(ENTRIES)?;
     // An eventfd rather than the ring itself, whose readers do not hear of completions that wait for this thread.
     let event = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -80,7 +75,7 @@ pub fn start(threads: Threads) -> io::Result<()> {
     let done = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) }.map_err(io::Error::from)?;
     let count = ENTRIES as usize;
     let jobs = (0..count).map(|_| None).collect();
-    let ring = Ring { ring, jobs, free: (0..count).collect(), fresh: 0, waker: None, threads };
+    let ring = Ring { ring, jobs, free: (0..count).collect(), fresh: 0, waker: None };
     RING.set(Some(ring));
     tokio::spawn(async move { poll_fn(|cx| with(|ring| ring.poll(&done, cx)).unwrap_or(Poll::Ready(()))).await });
     Ok(())
@@ -91,14 +86,13 @@ pub fn end() {
     drop(RING.take());
 }
 
-/// Takes a read or a write of `file`; a durable one where `durable` says that the file's own durable writes will do. What
-/// the ring does not take comes back.
+/// Takes a read or a write of `file`. What the ring does not take comes back.
 ///
 /// # Errors
 /// The job.
-pub fn submit(job: Job, file: &File, durable: bool) -> Result<(), Job> {
+pub fn submit(job: Job, file: &File) -> Result<(), Job> {
     RING.with(|ring| match ring.try_borrow_mut().as_deref_mut() {
-        Ok(Some(ring)) => ring.submit(job, file.as_raw_fd(), durable),
+        Ok(Some(ring)) => ring.submit(job, file.as_raw_fd()),
         _ => Err(job),
     })
 }
@@ -108,8 +102,8 @@ fn with<T>(act: impl FnOnce(&mut Ring) -> T) -> Option<T> {
 }
 
 impl Ring {
-    fn submit(&mut self, mut job: Job, file: RawFd, durable: bool) -> Result<(), Job> {
-        let Some(entry) = entry(&mut job, types::Fd(file), durable) else { return Err(job) };
+    fn submit(&mut self, mut job: Job, file: RawFd) -> Result<(), Job> {
+        let Some(entry) = entry(&mut job, types::Fd(file)) else { return Err(job) };
         let Some(number) = self.free.pop() else { return Err(job) };
         let entry = entry.user_data(number as u64);
         // SAFETY: the buffer's memory stays where it is and is touched by nobody until the job leaves `jobs`, which it does
@@ -182,9 +176,9 @@ impl Ring {
             any = true;
             match job.work {
                 Work::Read { len, .. } | Work::Write { len, .. } if entry.result() as usize == len => {
-                    job.finish(Outcome::Done);
+                    pool::settle(job, Outcome::Done);
                 }
-                _ => self.threads.wait_for(job),
+                _ => pool::hand_over(job),
             }
         }
         any
@@ -192,16 +186,17 @@ impl Ring {
 }
 
 /// What the kernel is asked; `None` for what is not asked this way.
-fn entry(job: &mut Job, file: types::Fd, durably: bool) -> Option<squeue::Entry> {
+fn entry(job: &mut Job, file: types::Fd) -> Option<squeue::Entry> {
     match job.work {
         Work::Read { offset, len } => {
             let room = job.buffer.get_mut(..len)?;
             Some(opcode::Read::new(file, room.as_mut_ptr(), u32::try_from(len).ok()?).offset(offset).build())
         }
-        Work::Write { offset, from, len, durable } if durably || !durable => {
+        // A durable one, too: the sync that makes it so is the disk's, not this write's. Of one call for both (RWF_DSYNC)
+        // nobody could tell whether the write failed, which loses nothing, or the device's cache.
+        Work::Write { offset, from, len, .. } => {
             let data = job.buffer.get(from..from.checked_add(len)?)?;
-            let write = opcode::Write::new(file, data.as_ptr(), u32::try_from(len).ok()?).offset(offset);
-            Some(if durable { write.rw_flags(DSYNC).build() } else { write.build() })
+            Some(opcode::Write::new(file, data.as_ptr(), u32::try_from(len).ok()?).offset(offset).build())
         }
         _ => None,
     }

@@ -1,5 +1,7 @@
 //! What a logical unit's blocks are kept in. A backend knows bytes and offsets: no SCSI command, no session.
 
+mod commits;
+pub mod durability;
 mod file;
 mod nbd;
 
@@ -9,7 +11,8 @@ pub use nbd::{Address as NbdAddress, NbdBackend, NbdOptions, TlsFiles};
 
 use iesp_scsi::IoError;
 
-use crate::pool::Job;
+use crate::pool::{Job, Threads};
+use durability::Durability;
 
 /// Whether a call may wait for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,28 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// The job.
     fn submit(&self, job: Job) -> Result<(), Job> {
         Err(job)
+    }
+
+    /// Threads of its own, for jobs that it does not take.
+    fn threads(&self) -> Option<&Threads> {
+        None
+    }
+
+    /// Whose syncs its jobs share. `None`: its own way makes them durable, or they are durable at once.
+    fn durability(&self) -> Option<&Durability> {
+        None
+    }
+
+    /// Makes syncs for as long as jobs wait for one, on a thread that may wait.
+    fn commit(&self) {}
+
+    /// Gives it back after a failed flush, which makes all later ones fail, when somebody has looked into what was lost.
+    /// Whether there was anything to give back.
+    ///
+    /// # Errors
+    /// It fails still.
+    fn restore(&self) -> Result<bool, IoError> {
+        Ok(false)
     }
 
     /// Reads all of `buffer`.

@@ -21,7 +21,6 @@ use crate::disk::{self, Wanted};
 use crate::logging::Trace;
 use crate::luns::Luns;
 use crate::node::{Catalog, Node, Offer, PortalId, Settings};
-use crate::pool::Pool;
 use crate::statistics::Statistics;
 use crate::target::Target;
 use crate::threads::Homes;
@@ -107,7 +106,7 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
     };
     let catalog =
         Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings, trace: Trace::Off };
-    let node = Arc::new(Node::new(catalog, Pool::start(1).expect("a thread"), Homes::default(), statistics));
+    let node = Arc::new(Node::new(catalog, Homes::default(), statistics));
     let serving = thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -115,7 +114,7 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
             // The runtime's list of tasks that give way is made with the first one.
             tokio::task::yield_now().await;
             // Where the kernel has none, disk threads do its work.
-            let _ = crate::ring::start(node.pool.threads());
+            let _ = crate::ring::start();
             let listener = TcpListener::from_std(listener).expect("a listener");
             let (stream, peer) = listener.accept().await.expect("a connection");
             super::serve(node, stream, PortalId(0), peer).await;

@@ -15,7 +15,7 @@ use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
 use crate::latency;
 use crate::luns::Lun;
-use crate::pool::{Job, Work};
+use crate::pool::{self, Job, Work};
 
 /// Most unused workspaces that a connection keeps.
 const SPARE: usize = 4;
@@ -187,7 +187,7 @@ impl Driver<'_> {
     pub(super) fn submit(&mut self, id: TaskId, lun: &Lun, work: Work, buffer: Buffer, read: Option<(Read, usize)>) {
         self.slots[id].state = State::InFlight { read, work, since: Instant::now() };
         let backend = Arc::clone(&lun.backend);
-        self.node.pool.submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
+        pool::submit(Job { task: id, work, buffer, backend, reply: self.mail.clone() });
     }
 
     /// Copies what lies in the inbox, for a task that outlives it.

@@ -10,12 +10,14 @@ use crate::failure::Failure;
 use crate::node::Node;
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// What is served.
     Status,
     /// Who is there.
     Sessions,
+    /// To give this disk back.
+    Restore(String),
 }
 
 /// What the process knows of itself beside its targets.
@@ -34,7 +36,7 @@ pub struct About {
 ///
 /// # Errors
 /// Always.
-pub fn ask(_: Question, _: Option<&Path>, _: Option<u32>, _: bool) -> Result<(), Failure> {
+pub fn ask(_: &Question, _: Option<&Path>, _: Option<u32>, _: bool) -> Result<(), Failure> {
     Err(Failure::usage("a running iesp cannot be asked on Windows: its log (-l FILE -L info) tells who is there"))
 }
 

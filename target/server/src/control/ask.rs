@@ -14,19 +14,21 @@ use crate::failure::Failure;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// What is served.
     Status,
     /// Who is there.
     Sessions,
+    /// To give this disk back.
+    Restore(String),
 }
 
 /// Asks the process behind `socket`, or that of this id, or all that run, and prints the answers.
 ///
 /// # Errors
 /// Where none runs, or does not answer.
-pub fn ask(question: Question, socket: Option<&Path>, pid: Option<u32>, json: bool) -> Result<(), Failure> {
+pub fn ask(question: &Question, socket: Option<&Path>, pid: Option<u32>, json: bool) -> Result<(), Failure> {
     let answers = match socket {
         Some(socket) => {
             let answer = exchange(question, socket).map_err(|error| {
@@ -43,6 +45,12 @@ pub fn ask(question: Question, socket: Option<&Path>, pid: Option<u32>, json: bo
         }
         None => find(question, pid)?,
     };
+    // With several processes a disk is one of them's.
+    if matches!(question, Question::Restore(_))
+        && let Some(message) = answers.iter().map(|answer| answer["error"].as_str()).collect::<Option<Vec<_>>>()
+    {
+        return Err(Failure::runtime(message.join("; ")));
+    }
     for (index, answer) in answers.iter().enumerate() {
         if json {
             println!("{answer}");
@@ -57,7 +65,7 @@ pub fn ask(question: Question, socket: Option<&Path>, pid: Option<u32>, json: bo
 }
 
 /// The answers of all that run.
-fn find(question: Question, pid: Option<u32>) -> Result<Vec<Value>, Failure> {
+fn find(question: &Question, pid: Option<u32>) -> Result<Vec<Value>, Failure> {
     let folders = folder::all();
     let wanted = pid.map(|pid| format!("{pid}.sock"));
     let mut sockets: Vec<PathBuf> = Vec::new();
@@ -91,15 +99,16 @@ fn find(question: Question, pid: Option<u32>) -> Result<Vec<Value>, Failure> {
     )))
 }
 
-fn exchange(question: Question, socket: &Path) -> io::Result<Value> {
+fn exchange(question: &Question, socket: &Path) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let words: &[u8] = match question {
-        Question::Status => b"status\n",
-        Question::Sessions => b"sessions\n",
+    let words = match question {
+        Question::Status => "status\n".to_owned(),
+        Question::Sessions => "sessions\n".to_owned(),
+        Question::Restore(disk) => format!("restore {disk}\n"),
     };
-    stream.write_all(words)?;
+    stream.write_all(words.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     serde_json::from_str(&text).map_err(|_| io::Error::other("what listens there is no iesp"))

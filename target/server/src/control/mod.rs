@@ -1,9 +1,10 @@
-//! `iesp status` and `iesp sessions`: a Unix socket by which a running process is asked. Each process has its own, named by its
+//! `iesp status`, `iesp sessions` and `iesp restore`: a Unix socket by which a running process is asked. Each process has its own, named by its
 //! process id, in a folder of the user that runs it; whoever may write the socket (its owner, and root) may ask.
 
 mod answer;
 mod ask;
 mod folder;
+mod restore;
 mod show;
 
 use std::io;
@@ -24,6 +25,9 @@ use crate::node::Node;
 
 /// How long a question and its answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most bytes of a question: a word, and the disk that it is about.
+const QUESTION: usize = 8 << 10;
 
 /// Questions that are answered at a time.
 const AT_A_TIME: usize = 8;
@@ -89,7 +93,7 @@ impl Control {
 }
 
 async fn serve(mut stream: UnixStream, node: &Node, about: &About) -> io::Result<()> {
-    let mut question = [0; 16];
+    let mut question = vec![0; QUESTION];
     let mut len = 0;
     while len < question.len() && !question[..len].contains(&b'\n') {
         match stream.read(&mut question[len..]).await? {
@@ -100,7 +104,10 @@ async fn serve(mut stream: UnixStream, node: &Node, about: &About) -> io::Result
     let answer = match question[..len].trim_ascii() {
         b"status" => answer::status(node, about),
         b"sessions" => answer::sessions(node),
-        _ => serde_json::json!({ "error": "ask for status or sessions" }),
+        question if let Some(disk) = question.strip_prefix(b"restore ") => {
+            restore::restore(node, &String::from_utf8_lossy(disk)).await
+        }
+        _ => serde_json::json!({ "error": "ask for status, sessions or restore DISK" }),
     };
     stream.write_all(answer.to_string().as_bytes()).await?;
     stream.shutdown().await

@@ -8,10 +8,21 @@ use super::Question;
 use crate::size;
 
 /// An answer; `several`: others are shown beside it.
-pub fn show(question: Question, answer: &Value, several: bool) -> String {
+pub fn show(question: &Question, answer: &Value, several: bool) -> String {
     match question {
         Question::Status => status(answer),
         Question::Sessions => sessions(answer, several),
+        Question::Restore(_) => restored(answer),
+    }
+}
+
+fn restored(answer: &Value) -> String {
+    let disk = text(answer, "disk");
+    match answer["restored"].as_bool() {
+        Some(true) => format!("{disk} is given back: its flushes are made again\n"),
+        Some(false) => format!("{disk}: no flush of it has failed\n"),
+        // Another process has it.
+        None => String::new(),
     }
 }
 

@@ -18,15 +18,12 @@ use crate::buffers::Budget;
 use crate::clock::Clock;
 use crate::luns::{Lun, Luns};
 use crate::messages::Message;
-use crate::pool::Pool;
 use crate::statistics::{Counters, SessionTotals, Statistics};
 use crate::threads::Homes;
 
 /// The node, for the whole life of the program.
 #[derive(Debug)]
 pub struct Node {
-    /// Threads that wait for devices.
-    pub pool: Pool,
     /// Threads that serve connections, where backends may live.
     pub homes: Homes,
     /// Memory for payloads.
@@ -55,10 +52,9 @@ struct Connected {
 
 impl Node {
     /// A node with nobody there.
-    pub fn new(catalog: Catalog, pool: Pool, homes: Homes, statistics: Statistics) -> Self {
+    pub fn new(catalog: Catalog, homes: Homes, statistics: Statistics) -> Self {
         number_targets(&statistics, &catalog);
         Self {
-            pool,
             homes,
             budget: Budget::new(catalog.settings.memory),
             clock: Clock::start(),

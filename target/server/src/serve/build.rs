@@ -10,7 +10,6 @@ use crate::disk::{self, Wanted};
 use crate::failure::Failure;
 use crate::luns::Luns;
 use crate::node::{Catalog, Node, Offer, Portal, PortalId, Settings};
-use crate::pool::Pool;
 use crate::statistics::Statistics;
 use crate::target::Target;
 use crate::threads::Homes;
@@ -19,7 +18,7 @@ use crate::threads::Homes;
 ///
 /// # Errors
 /// What cannot be served; nothing was changed then.
-pub fn node(config: &Config, listeners: &[Listener], pool: Pool, homes: Homes) -> Result<Node, Failure> {
+pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Node, Failure> {
     let statistics = Statistics::default();
     let wanted = config.targets.iter().flat_map(|target| {
         target.disks.iter().map(|(number, config)| Wanted { target: &target.name, number: *number, config })
@@ -38,7 +37,7 @@ pub fn node(config: &Config, listeners: &[Listener], pool: Pool, homes: Homes) -
         settings: settings(config),
         trace: config.log.trace.clone(),
     };
-    Ok(Node::new(catalog, pool, homes, statistics))
+    Ok(Node::new(catalog, homes, statistics))
 }
 
 /// A portal as the catalog has it.

@@ -22,15 +22,11 @@ use crate::config::{Config, Given};
 use crate::control::{About, Control};
 use crate::failure::Failure;
 use crate::node::{Node, Portal, PortalId};
-use crate::pool::Pool;
 use crate::snmp::Agent;
 use crate::threads::Homes;
 use crate::{life, metrics, ring, service, system};
 use listen::Listener;
 use shards::{Door, Shard};
-
-/// Threads that wait for devices.
-const DISK_THREADS: usize = 8;
 
 /// What serves, apart from the connections.
 struct Service {
@@ -70,13 +66,12 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     let agent = config.snmp.clone().map(Agent::bind).transpose()?;
     let metrics = config.metrics.map(metrics::Server::bind).transpose()?;
     let pid_file = config.pid_file.as_deref().map(life::PidFile::write).transpose()?;
-    let pool = Pool::start(DISK_THREADS).map_err(cannot)?;
     // Before the disks are opened: those that wait for the network live there.
     let ring = rings(config.engine)?;
-    let shard = |number| Shard::start(number, ring.then(|| pool.threads()));
+    let shard = |number| Shard::start(number, ring);
     let mut shards: Vec<_> = (0..config.threads).map(shard).collect::<std::io::Result<_>>().map_err(cannot)?;
     let homes = Homes::new(shards.iter().map(Shard::home).collect());
-    let node = Arc::new(build::node(&config, &listeners, pool, homes)?);
+    let node = Arc::new(build::node(&config, &listeners, homes)?);
     let mut stop = stop::Watch::start().map_err(cannot)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {

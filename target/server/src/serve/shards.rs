@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use crate::connection;
 use crate::node::{Node, PortalId};
-use crate::pool::Threads;
 use crate::ring;
 use crate::threads::{Resident, Served};
 
@@ -102,11 +101,11 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Starts it; where `ring`, with a ring that hands these threads what it cannot do.
+    /// Starts it; where `ring`, with a ring.
     ///
     /// # Errors
     /// Where the system starts no more threads.
-    pub fn start(number: usize, ring: Option<Threads>) -> std::io::Result<Self> {
+    pub fn start(number: usize, ring: bool) -> std::io::Result<Self> {
         let (door, came) = unbounded_channel::<Mail>();
         let door = Door::from(door);
         let residents = Arc::clone(&door.residents);
@@ -116,7 +115,7 @@ impl Shard {
         let thread = thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
             let tasks = LocalSet::new();
             tasks.block_on(&runtime, async {
-                if let Some(Err(error)) = ring.map(ring::start) {
+                if ring && let Err(error) = ring::start() {
                     tracing::warn!(%error, "this thread has no io_uring: others wait for devices");
                 }
                 let residents = spawn_local(house(moving, residents));

@@ -8,11 +8,24 @@ use crate::place::{disk_folder, full_image, is_root};
 use crate::support::{Client, Iesp, cdb};
 
 /// A block device on an image. Detached when dropped.
-struct Loop(String);
+pub struct Loop(pub String);
 
 impl Loop {
     fn on(image: &str) -> Self {
-        let output = Command::new("losetup").args(["--find", "--show", image]).output().expect("losetup runs");
+        Self::by(Command::new("losetup").args(["--find", "--show", image]))
+    }
+
+    /// A device of 64 MiB whose writes fail once `room` bytes of it are in use. The tmpfs that holds it goes with it.
+    pub fn with_room_for(room: u64, folder: &Path) -> Self {
+        let script =
+            "mount -t tmpfs -o size=$1 none \"$2\"\ntruncate -s 64M \"$2/disk\"\nlosetup --find --show \"$2/disk\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", script, "sh", &room.to_string()]).arg(folder);
+        Self::by(&mut command)
+    }
+
+    pub fn by(command: &mut Command) -> Self {
+        let output = command.output().expect("losetup runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
@@ -30,7 +43,7 @@ impl Drop for Loop {
 }
 
 /// Whether there are loop devices, and the privileges for them.
-fn has_loops() -> bool {
+pub fn has_loops() -> bool {
     let there = Path::new("/dev/loop-control").exists();
     if !there {
         eprintln!("skipped: there are no loop devices");
@@ -39,12 +52,13 @@ fn has_loops() -> bool {
 }
 
 /// The device's own folder for its identity's file is the test's.
-fn serve(device: &Loop, way: &[&str]) -> Iesp {
+pub fn serve(device: &Loop, way: &[&str]) -> Iesp {
     let uuid = "8a3c8e9e-6f0c-4a55-9df1-0c3b6a6f6c11";
     Iesp::start(&[&["-d", &device.0, "--uuid", uuid][..], way].concat())
 }
 
-const WAYS: [&[&str]; 4] = [&["--io-engine", "threads"], &["--io-engine", "threads", "--direct"], &[], &["--direct"]];
+pub const WAYS: [&[&str]; 4] =
+    [&["--io-engine", "threads"], &["--io-engine", "threads", "--direct"], &[], &["--direct"]];
 
 /// The image under the device loses its end: the device is as large as before and answers EIO.
 #[test]

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod durability;
 mod engines;
 mod failures;
 mod loops;

@@ -44,7 +44,11 @@ pub fn in_namespace(prepare: &str, folder: &str, args: &[&str]) -> Iesp {
         command.args(["--user", "--map-root-user"]);
     }
     command.args(["--mount", "sh", "-ec", &format!("{prepare}\nshift\nexec \"$@\""), "sh", folder]);
-    command.arg(env!("CARGO_BIN_EXE_iesp")).args(args).args(["-i", "127.0.0.1", "-p", "0"]).env_remove("RUST_LOG");
+    command
+        .arg(crate::support::process::program())
+        .args(args)
+        .args(["-i", "127.0.0.1", "-p", "0"])
+        .env_remove("RUST_LOG");
     Iesp::spawn(command)
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long anything may take before a test gives up. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The program: this source's, or the one that IESP_PROGRAM names, to see what a test says of another version.
+pub fn program() -> PathBuf {
+    std::env::var_os("IESP_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_iesp").into(), PathBuf::from)
+}
+
 /// The program with these arguments, without what a user's environment might add.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_iesp"));
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
     command
 }

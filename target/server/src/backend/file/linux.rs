@@ -146,6 +146,11 @@ pub fn prefetch(file: &File, offset: u64, len: u64) {
     let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
 }
 
+/// Makes what was written durable: fdatasync(2), which has the device write its cache, too.
+pub fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// What an error of the system's means to the device server.
 pub fn failure(error: &io::Error) -> IoError {
     match error.raw_os_error().map(Errno::from_raw_os_error) {

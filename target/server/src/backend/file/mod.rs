@@ -18,11 +18,12 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use iesp_scsi::IoError;
+use iesp_scsi::{IoError, Outcome};
 
+use super::durability::{Durability, SyncError};
 use super::{Backend, Facts, Patience, Served};
 use crate::buffers::Buffer;
-use crate::pool::{Job, Work};
+use crate::pool::{self, Job, Threads, Work};
 use crate::ring;
 use direct::Alignment;
 use length::Length;
@@ -69,8 +70,10 @@ pub struct FileBackend {
     /// Whether the page cache can be asked without waiting; found out at the first try.
     read_cached: AtomicBool,
     write_cached: AtomicBool,
-    /// A flush failed: the kernel has dropped what it could not write, so that no later flush may say GOOD.
-    poisoned: AtomicBool,
+    /// Its syncs, and whether one failed.
+    durability: Durability,
+    /// They wait for it.
+    threads: Threads,
     /// Whether it is as long as it was.
     length: Length,
 }
@@ -89,7 +92,8 @@ impl FileBackend {
         };
         let direct = (options.direct && medium != Medium::Memory).then(|| Alignment::of(&file, options.block_size));
         let backend = Self::new(file, medium, direct.transpose()?, options)?;
-        Ok(Self { name: path.display().to_string().into(), ..backend })
+        let name = path.display().to_string();
+        Ok(Self { durability: Durability::new(name.clone()), name: name.into(), ..backend })
     }
 
     /// Whether what is at a path could be served: as far as that can be told without opening it.
@@ -138,7 +142,8 @@ impl FileBackend {
             unmap_zeros: options.unmap_zeros && facts.discard_granularity != 0,
             read_cached: AtomicBool::new(true),
             write_cached: AtomicBool::new(true),
-            poisoned: AtomicBool::new(false),
+            durability: Durability::new("memory"),
+            threads: Threads::new(),
             length: Length::new(len),
         })
     }
@@ -218,6 +223,14 @@ impl FileBackend {
         if is_cut { Err(self.cut()) } else { Ok(()) }
     }
 
+    /// Something was written that is not durable yet.
+    #[inline]
+    fn wrote(&self) {
+        if self.medium != Medium::Memory {
+            self.durability.wrote();
+        }
+    }
+
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
         match sys::zero(&self.file, offset, len) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
@@ -232,20 +245,22 @@ impl FileBackend {
         Ok(())
     }
 
+    /// Makes everything durable that was written before, by a sync of its own or one that others wait for, too.
     fn sync(&self) -> Result<(), IoError> {
-        if self.is_cut() {
-            return Err(self.cut());
-        }
         if self.medium == Medium::Memory {
-            return Ok(());
+            return if self.is_cut() { Err(self.cut()) } else { Ok(()) };
         }
-        if self.poisoned.load(Ordering::Relaxed) {
-            return Err(IoError::Medium);
+        self.durability.sync(|| self.sync_file())
+    }
+
+    /// One sync. Called by [`Durability`] alone.
+    fn sync_file(&self) -> Result<(), SyncError> {
+        if self.is_cut() {
+            return Err(SyncError::Refused(self.cut()));
         }
-        self.file.sync_data().map_err(|error| {
-            self.poisoned.store(true, Ordering::Relaxed);
-            tracing::error!(disk = %self.name, %error, "a flush failed: what was written since the last one may be lost; restart after a check");
-            self.failure(&error)
+        sys::sync(&self.file).map_err(|error| {
+            tracing::error!(disk = %self.name, %error, "it could not be flushed");
+            SyncError::Lost(self.failure(&error))
         })
     }
 }
@@ -268,17 +283,38 @@ impl Backend for FileBackend {
 
     fn submit(&self, job: Job) -> Result<(), Job> {
         match job.work {
-            Work::Read { .. } => ring::submit(job, &self.file, false),
+            Work::Read { .. } => ring::submit(job, &self.file),
             // Through the page cache a write seldom waits for a device, and the kernel would have a thread do it, too.
             Work::Write { from, len, .. } if self.direct.is_some() => {
                 let zeros = self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero);
                 if zeros || self.check_length().is_err() {
                     return Err(job);
                 }
-                ring::submit(job, &self.file, true)
+                ring::submit(job, &self.file)
+            }
+            // No thread for each that waits for the same sync.
+            Work::Flush if self.medium != Medium::Memory => {
+                pool::settle(job, Outcome::Done);
+                Ok(())
             }
             _ => Err(job),
         }
+    }
+
+    fn threads(&self) -> Option<&Threads> {
+        Some(&self.threads)
+    }
+
+    fn durability(&self) -> Option<&Durability> {
+        (self.medium != Medium::Memory).then_some(&self.durability)
+    }
+
+    fn commit(&self) {
+        self.durability.lead(|| self.sync_file());
+    }
+
+    fn restore(&self) -> Result<bool, IoError> {
+        self.durability.restore(|| self.sync_file())
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {
@@ -302,6 +338,7 @@ impl Backend for FileBackend {
         }
         if self.inline(patience) {
             self.write_all(data, offset).map_err(|error| self.failure(&error))?;
+            self.wrote();
             if durable {
                 self.sync()?;
             }
@@ -311,14 +348,22 @@ impl Backend for FileBackend {
             return Ok(Served::WouldBlock);
         }
         // What was written in part is written again: the task still holds its range.
-        at_once(sys::write_cached(&self.file, data, offset), data.len(), &self.write_cached)
+        let served = at_once(sys::write_cached(&self.file, data, offset), data.len(), &self.write_cached)?;
+        if served == Served::Done(()) {
+            self.wrote();
+        }
+        Ok(served)
     }
 
     fn flush(&self, patience: Patience) -> Result<Served, IoError> {
-        if !self.inline(patience) {
-            return Ok(Served::WouldBlock);
+        if self.inline(patience) {
+            return self.sync().map(Served::Done);
         }
-        self.sync().map(Served::Done)
+        // As a READ with FUA finds it that nothing was written before (SBC-3 5.8).
+        if self.durability.is_clean() && !self.is_cut() {
+            return Ok(Served::Done(()));
+        }
+        Ok(Served::WouldBlock)
     }
 
     fn unmap(&self, offset: u64, len: u64, patience: Patience) -> Result<Served, IoError> {
@@ -332,13 +377,18 @@ impl Backend for FileBackend {
         self.check_length()?;
         if unmap && self.facts.discard_granularity != 0 {
             match sys::punch(&self.file, offset, len) {
-                Ok(()) => return Ok(Served::Done(())),
+                Ok(()) => {
+                    self.wrote();
+                    return Ok(Served::Done(()));
+                }
                 // The file system has no holes: zeros are as good to the reader.
                 Err(error) if error.kind() == ErrorKind::Unsupported => {}
                 Err(error) => return Err(self.failure(&error)),
             }
         }
-        self.write_zeros(offset, len).map(Served::Done).map_err(|error| self.failure(&error))
+        self.write_zeros(offset, len).map_err(|error| self.failure(&error))?;
+        self.wrote();
+        Ok(Served::Done(()))
     }
 
     fn extent(&self, offset: u64, len: u64, patience: Patience) -> Result<Served<(bool, u64)>, IoError> {

@@ -137,6 +137,11 @@ pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
     Ok((true, hole.saturating_sub(offset).clamp(1, len)))
 }
 
+/// Makes what was written durable: fdatasync(2); on macOS `F_FULLFSYNC`, as fsync(2) leaves it in the drive's cache there.
+pub fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// What an error of the system's means to the device server.
 pub fn failure(error: &io::Error) -> IoError {
     match error.raw_os_error().map(Errno::from_raw_os_error) {

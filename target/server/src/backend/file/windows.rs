@@ -121,6 +121,11 @@ pub fn extent(file: &File, offset: u64, len: u64) -> io::Result<(bool, u64)> {
     Ok((true, (at + size).saturating_sub(offset).clamp(1, len)))
 }
 
+/// Makes what was written durable: `FlushFileBuffers`, which has the device write its cache, too.
+pub fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// What an error of the system's means to the device server.
 pub fn failure(error: &io::Error) -> IoError {
     match code(error) {

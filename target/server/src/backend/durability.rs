@@ -1,0 +1,272 @@
+//! What a disk has promised to keep: the one owner of its syncs and of whether one failed.
+//!
+//! Every way to durability goes through it: flushes, writes with FUA or with WCE=0, by a disk thread or by the ring. Syncs
+//! that are asked for at the same time become one ([`Commits`]). A kernel reports a write-back error once, so whoever else
+//! asked meanwhile would hear that all is well: here all of them fail, and every later one, until the disk is given back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use iesp_scsi::{IoError, Outcome};
+
+use super::commits::{Commits, Joined};
+use crate::pool::Job;
+
+/// Why a sync did not make everything durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncError {
+    /// The device failed: what was acknowledged may be lost.
+    Lost(IoError),
+    /// Nothing was tried, so that nothing more is lost than before.
+    Refused(IoError),
+}
+
+/// The syncs of a disk, and whether one failed.
+#[derive(Debug)]
+pub struct Durability {
+    /// What the log calls the disk.
+    name: Box<str>,
+    commits: Mutex<Commits<Job>>,
+    /// A sync has ended.
+    ended: Condvar,
+    /// Something was written since the latest sync began. True at the start: an earlier process may have written.
+    dirty: AtomicBool,
+}
+
+impl Durability {
+    /// Of the disk that the log calls so.
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        let commits = Mutex::new(Commits::new());
+        Self { name: name.into(), commits, ended: Condvar::new(), dirty: AtomicBool::new(true) }
+    }
+
+    /// A write was done that is not durable yet; called before it is answered.
+    #[inline]
+    pub fn wrote(&self) {
+        // Looked at first: all connections share it, and it seldom changes.
+        if !self.dirty.load(Ordering::SeqCst) {
+            self.dirty.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a sync would have nothing to do: everything that was answered is durable.
+    pub fn is_clean(&self) -> bool {
+        let commits = self.lock();
+        commits.is_idle() && !commits.is_poisoned() && !self.dirty.load(Ordering::SeqCst)
+    }
+
+    /// A job whose writes are done waits for the next sync. True where the caller has to have [`Self::lead`] called, by a
+    /// thread that may wait.
+    #[must_use]
+    pub fn join(&self, job: Job) -> bool {
+        let joined = self.lock().join(job);
+        match joined {
+            Joined::Leads => true,
+            Joined::Follows => false,
+            Joined::Refused(job) => {
+                job.finish(Outcome::Failed(IoError::Medium));
+                false
+            }
+        }
+    }
+
+    /// Has syncs made by `sync` for as long as jobs wait for one.
+    pub fn lead(&self, sync: impl Fn() -> Result<(), SyncError>) {
+        let mut batch = Vec::new();
+        loop {
+            // Each of the batch has its answer.
+            let _ = self.round(&sync, &mut batch);
+            if !self.lock().go_on() {
+                // Threads that wait, and came too late for this round, lead themselves.
+                return self.ended.notify_all();
+            }
+        }
+    }
+
+    /// Waits until a sync that begins from now on has made everything durable.
+    ///
+    /// # Errors
+    /// That sync failed, or one before it.
+    pub fn sync(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<(), IoError> {
+        let mut commits = self.lock();
+        let number = commits.next().ok_or(IoError::Medium)?;
+        loop {
+            match commits.result(number) {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(IoError::Medium),
+                None if commits.take_lead() => break,
+                None => commits = self.ended.wait(commits).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        drop(commits);
+        let result = self.round(&sync, &mut Vec::new());
+        let mut commits = self.lock();
+        let next = commits.go_on().then(|| commits.first().map(|job| Arc::clone(&job.backend))).flatten();
+        drop(commits);
+        self.ended.notify_all();
+        if let Some(backend) = next {
+            // The others' next sync is not this caller's to wait for.
+            crate::pool::commit(backend);
+        }
+        result
+    }
+
+    /// One sync, for all that wait for it; this thread leads.
+    fn round(&self, sync: impl Fn() -> Result<(), SyncError>, batch: &mut Vec<Job>) -> Result<(), IoError> {
+        self.lock().begin(batch);
+        // After the batch is known, before the sync: what is written from now on is for the next one.
+        self.dirty.store(false, Ordering::SeqCst);
+        let result = catch_unwind(AssertUnwindSafe(sync)).unwrap_or(Err(SyncError::Lost(IoError::Other)));
+        if result.is_err() {
+            self.dirty.store(true, Ordering::SeqCst);
+        }
+        let mut commits = self.lock();
+        if matches!(result, Err(SyncError::Lost(_))) {
+            self.poison_now(&mut commits);
+        }
+        let good = commits.end(result.is_ok(), batch);
+        drop(commits);
+        self.ended.notify_all();
+        let result = match result {
+            Ok(()) if good => Ok(()),
+            Ok(()) => Err(IoError::Medium),
+            Err(SyncError::Lost(error) | SyncError::Refused(error)) => Err(error),
+        };
+        let outcome = result.map_or_else(Outcome::Failed, |()| Outcome::Done);
+        batch.drain(..).for_each(|job| job.finish(outcome));
+        result
+    }
+
+    fn poison_now(&self, commits: &mut Commits<Job>) {
+        if commits.poison() {
+            tracing::error!(
+                disk = %self.name,
+                "a flush failed: what was written since the last one may be lost, and every flush fails from now on; \
+                 check the disk, then give it back by `iesp restore`"
+            );
+        }
+    }
+
+    /// Whether every sync fails, as one failed before.
+    pub fn is_poisoned(&self) -> bool {
+        self.lock().is_poisoned()
+    }
+
+    /// Gives the disk back after somebody has looked into what was lost: `sync` is tried first. Whether it was poisoned.
+    ///
+    /// # Errors
+    /// It fails still.
+    pub fn restore(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<bool, IoError> {
+        if !self.is_poisoned() {
+            return Ok(false);
+        }
+        sync().map_err(|(SyncError::Lost(error) | SyncError::Refused(error))| error)?;
+        self.dirty.store(true, Ordering::SeqCst);
+        self.lock().restore();
+        tracing::warn!(disk = %self.name, "the disk was given back: flushes are made again");
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Commits<Job>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job's reads or writes have been done with this outcome: it is answered, at once or after the next sync where it asked
+/// for durability. True where the caller has to have [`Backend::commit`](super::Backend::commit) called, by a thread that may wait.
+#[must_use]
+pub fn settle(job: Job, outcome: Outcome) -> bool {
+    let failed = matches!(outcome, Outcome::Failed(_));
+    let backend = Arc::clone(&job.backend);
+    match backend.durability() {
+        Some(durability) if !failed && job.work.is_durable() => return durability.join(job),
+        Some(durability) if job.work.is_writing() => durability.wrote(),
+        _ => {}
+    }
+    job.finish(outcome);
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A device whose cache fails once, as a kernel's does: the first sync says so, the next one does not.
+    #[test]
+    fn all_flushes_at_the_same_time_hear_of_a_failure_that_is_reported_once() {
+        for _ in 0..50 {
+            let durability = Durability::new("disk");
+            let reports = AtomicUsize::new(0);
+            let sync = || {
+                thread::sleep(Duration::from_micros(200));
+                match reports.fetch_add(1, Ordering::SeqCst) {
+                    0 => Err(SyncError::Lost(IoError::Medium)),
+                    _ => Ok(()),
+                }
+            };
+            let results: Vec<_> = thread::scope(|scope| {
+                let flushes: Vec<_> = (0..8).map(|_| scope.spawn(|| durability.sync(sync))).collect();
+                flushes.into_iter().map(|flush| flush.join().expect("it ends")).collect()
+            });
+            assert!(results.iter().all(Result::is_err), "{results:?}");
+            assert_eq!(durability.sync(sync), Err(IoError::Medium));
+        }
+    }
+
+    #[test]
+    fn flushes_that_wait_share_a_sync() {
+        let durability = Durability::new("disk");
+        let syncs = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let sync = || {
+                            syncs.fetch_add(1, Ordering::SeqCst);
+                            thread::sleep(Duration::from_millis(1));
+                            Ok(())
+                        };
+                        durability.sync(sync).expect("it goes well");
+                    }
+                });
+            }
+        });
+        let syncs = syncs.load(Ordering::SeqCst);
+        assert!((10..=80).contains(&syncs), "{syncs} syncs for 160 flushes");
+    }
+
+    #[test]
+    fn a_disk_is_given_back_by_a_sync_that_goes_well() {
+        let durability = Durability::new("disk");
+        assert!(durability.sync(|| Err(SyncError::Lost(IoError::NoSpace))).is_err());
+        assert!(durability.is_poisoned() && !durability.is_clean());
+        assert_eq!(durability.restore(|| Err(SyncError::Lost(IoError::Medium))), Err(IoError::Medium));
+        assert_eq!(durability.sync(|| Ok(())), Err(IoError::Medium));
+        assert_eq!(durability.restore(|| Ok(())), Ok(true));
+        assert_eq!(durability.sync(|| Ok(())), Ok(()));
+        assert_eq!(durability.restore(|| Ok(())), Ok(false));
+    }
+
+    #[test]
+    fn what_is_refused_poisons_nothing() {
+        let durability = Durability::new("disk");
+        assert_eq!(durability.sync(|| Err(SyncError::Refused(IoError::NotReady))), Err(IoError::NotReady));
+        assert!(!durability.is_clean());
+        assert_eq!(durability.sync(|| Ok(())), Ok(()));
+        assert!(durability.is_clean());
+        durability.wrote();
+        assert!(!durability.is_clean());
+    }
+
+    #[test]
+    fn a_sync_that_panics_poisons() {
+        let durability = Durability::new("disk");
+        assert_eq!(durability.sync(|| panic!("as planned")), Err(IoError::Other));
+        assert!(durability.is_poisoned());
+    }
+}
