@@ -5,6 +5,7 @@ pub mod iscsi;
 pub mod load;
 pub mod planted;
 pub mod plot;
+pub mod powercut;
 pub mod signals;
 pub mod size;
 pub mod speed;

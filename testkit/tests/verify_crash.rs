@@ -33,7 +33,7 @@ fn crash(plan: &Plan, faults: &str, journal: &Path) -> Arc<Memory> {
     let disk = Arc::new(Memory::new(plan.offset(plan.blocks), 512));
     let faults = fault_spec::parse(&format!("{faults}:")).unwrap().0;
     let device: Arc<dyn Device> = Arc::new(Faulty::new(disk.clone(), faults));
-    let journal = Journal::create(journal, plan, false).unwrap();
+    let journal = Journal::create(journal, plan, false, None).unwrap();
     let limits = Limits { ops: Some(100_000), time: None, full_coverage: false, faults: 10, final_check: false };
     let paths = vec![Paths { write: device.clone(), read: device }; plan.workers as usize];
     let outcome = run(plan, &limits, paths, Some(&journal), &AtomicBool::new(false), &mut Quiet);

@@ -34,6 +34,8 @@ pub enum Kind {
     IgnoreDiscard,
     /// From then on acknowledges flushes and does nothing. Shows at a power cut.
     LieFlush,
+    /// From then on acknowledges flushes a moment before they are done. Shows at a power cut just then.
+    EarlyFlush,
     /// Loses power after a write: part of what was not flushed is gone, nothing is answered any more.
     PowerCut,
     /// Answers a read with an error.
@@ -62,7 +64,7 @@ pub enum Call {
 }
 
 /// Every fault with its name and the call that it befalls.
-pub const KINDS: [(&str, Kind, Call); 15] = [
+pub const KINDS: [(&str, Kind, Call); 16] = [
     ("drop-write", Kind::DropWrite, Call::Write),
     ("drop-all-writes", Kind::DropAllWrites, Call::Write),
     ("tear-write", Kind::TearWrite, Call::Write),
@@ -73,6 +75,7 @@ pub const KINDS: [(&str, Kind, Call); 15] = [
     ("flip-read", Kind::FlipRead, Call::Read),
     ("ignore-discard", Kind::IgnoreDiscard, Call::Discard),
     ("lie-flush", Kind::LieFlush, Call::Flush),
+    ("early-flush", Kind::EarlyFlush, Call::Flush),
     ("power-cut", Kind::PowerCut, Call::Write),
     ("fail-read", Kind::FailRead, Call::Read),
     ("fail-write", Kind::FailWrite, Call::Write),
@@ -90,7 +93,7 @@ impl Kind {
     /// A fault of this kind stays once it has come.
     #[must_use]
     pub fn is_lasting(self) -> bool {
-        matches!(self, Self::DropAllWrites | Self::LieFlush | Self::SplitCompareAndWrite)
+        matches!(self, Self::DropAllWrites | Self::LieFlush | Self::EarlyFlush | Self::SplitCompareAndWrite)
     }
 }
 

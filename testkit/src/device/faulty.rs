@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::fault_spec::{Call, Fault, Kind, When};
 use super::{Compared, Device, Geometry, Promise};
@@ -19,6 +20,7 @@ pub struct Faulty {
 struct State {
     planned: Vec<Planned>,
     lies: bool,
+    hurries: bool,
     splits: bool,
     dead: bool,
     /// What power loss would take: present when a power cut is planned, by 512-byte block.
@@ -47,6 +49,8 @@ struct Forgetful {
 }
 
 const SECTOR: usize = 512;
+/// How long after its acknowledgement an early flush is begun.
+const LATE: Duration = Duration::from_millis(20);
 /// Zeros in a longer range do not go through the cache.
 const MOST_CACHED: u64 = 1 << 20;
 /// So many writes back a stale read may reach.
@@ -61,6 +65,7 @@ impl Faulty {
         let state = State {
             planned,
             lies: false,
+            hurries: false,
             splits: false,
             dead: false,
             cache: volatile.then(BTreeMap::new),
@@ -310,6 +315,7 @@ impl Device for Faulty {
         let mut state = self.begin()?;
         match state.fault(Call::Flush, 0, 0, |_, _| true) {
             Some(Kind::LieFlush) => state.lies = true,
+            Some(Kind::EarlyFlush) => state.hurries = true,
             Some(Kind::FailFlush) => return Err(io::Error::other("the flush failed (planted fault)")),
             _ => {}
         }
@@ -318,7 +324,17 @@ impl Device for Faulty {
         }
         state.forgetful = None;
         self.write_back(&mut state, |_| true)?;
-        self.inner.flush()
+        if !state.hurries {
+            return self.inner.flush();
+        }
+        let inner = Arc::clone(&self.inner);
+        std::thread::Builder::new().name("late-flush".to_owned()).spawn(move || {
+            std::thread::sleep(LATE);
+            if let Err(error) = inner.flush() {
+                eprintln!("a flush that was acknowledged early failed: {error}");
+            }
+        })?;
+        Ok(())
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -447,6 +463,23 @@ mod tests {
                 assert_eq!(kept(0), 64);
             }
         }
+    }
+
+    #[test]
+    fn an_early_flush_is_done_after_its_acknowledgement() {
+        let (disk, inner) = faulty("fail-flush@2");
+        let inner: Arc<dyn Device> = Arc::new(inner);
+        let device = Faulty::new(Arc::clone(&inner), fault_spec::parse("early-flush@1:").unwrap().0);
+        device.write(0, &[1; 512], false).unwrap();
+        device.flush().unwrap();
+        assert_eq!(read(&*disk, 0, 512), [1; 512]);
+        // The second flush of the inner device fails: that is this one as soon as the early one has come.
+        let limit = std::time::Instant::now() + Duration::from_secs(20);
+        while Arc::strong_count(&inner) > 2 {
+            assert!(std::time::Instant::now() < limit, "the early flush did not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(inner.flush().is_err());
     }
 
     #[test]

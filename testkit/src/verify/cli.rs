@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::journal::{Journal, JournalError, Record};
+use super::journal::{Events, Journal, JournalError};
 use super::options::{DiscardReads, Options};
 use super::plan::{Plan, PlanError};
 use super::report::{About, Reporter, Style, describe};
@@ -92,14 +92,14 @@ fn test(options: &Options) -> Result<u8, CliError> {
     if options.caw_race {
         return caw_race(options, &plan, &device, &interrupt, about);
     }
-    let journal =
-        match &options.journal {
-            Some(path) => Some(Journal::create(path, &plan, options.journal_sync).map_err(|source| CliError::Io {
-                what: format!("cannot begin the journal {}", path.display()),
-                source,
-            })?),
-            None => None,
-        };
+    let journal = match &options.journal {
+        Some(path) => {
+            let begun = Journal::create(path, &plan, options.journal_sync, options.block_log.as_deref());
+            let what = || format!("cannot begin the journal {}", path.display());
+            Some(begun.map_err(|source| CliError::Io { what: what(), source })?)
+        }
+        None => None,
+    };
     let write = for_each(options, &device, plan.workers)?;
     let read = match &second {
         Some(second) => for_each(options, second, plan.workers)?,
@@ -140,7 +140,12 @@ fn caw_race(
 }
 
 fn after_crash(options: &Options, journal: &Path) -> Result<u8, CliError> {
-    let record = Record::read(journal)?;
+    let events = Events::read(journal)?;
+    if options.until.is_some() && !events.beside_log {
+        let text = format!("{} was not written beside a block log: leave --until out", journal.display());
+        return Err(CliError::Impossible(text));
+    }
+    let record = events.record(options.until);
     let plan = record.plan;
     let access = Access { alignment: u64::from(plan.block_size), ..access(options, false) };
     let device = open(&options.device, access)?;

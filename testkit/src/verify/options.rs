@@ -118,9 +118,17 @@ pub struct Options {
     #[arg(long, requires = "journal")]
     pub journal_sync: bool,
 
+    /// Keep the length of this growing file with each line of the journal: QEMU's log of a disk (blklogwrites)
+    #[arg(long, value_name = "FILE", requires = "journal")]
+    pub block_log: Option<PathBuf>,
+
     /// Check the disk against the journal of a run that a crash ended
     #[arg(long, value_name = "FILE", conflicts_with_all = ["journal", "seed", "caw_race"])]
     pub verify_after_crash: Option<PathBuf>,
+
+    /// Only what happened while the block log was not longer than this: for a disk made of the log's beginning
+    #[arg(long, value_name = "BYTES", requires = "verify_after_crash")]
+    pub until: Option<u64>,
 
     /// The size in which writes must not be torn by a crash: 512 to the block size
     #[arg(long, value_name = "SIZE", default_value = "512", value_parser = block_size)]
