@@ -44,10 +44,10 @@ static PAGES: [Page; 4] = [
         fixed: &[0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         places: &[Place { flag: Flag::Wce, byte: 2, mask: 0x04 }],
     },
-    // SPC-4 7.5.8 Control: one task set (TST 0), unrestricted reordering (QUEUE ALGORITHM MODIFIER 1), only the failed
-    // command ends (QERR 0).
+    // SPC-4 7.5.8 Control: a task set for each I_T nexus (TST 1: ORDERED and CLEAR TASK SET see the commands of their own
+    // nexus), unrestricted reordering (QUEUE ALGORITHM MODIFIER 1), only the failed command ends (QERR 0).
     Page {
-        fixed: &[0x0a, 0x0a, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0],
+        fixed: &[0x0a, 0x0a, 0x20, 0x10, 0, 0, 0, 0, 0, 0, 0, 0],
         places: &[Place { flag: Flag::DSense, byte: 2, mask: 0x04 }, Place { flag: Flag::Swp, byte: 4, mask: 0x08 }],
     },
     // SPC-4 7.5.13 Informational Exceptions Control: there are none to report (DEXCPT).

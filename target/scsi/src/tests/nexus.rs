@@ -40,7 +40,8 @@ fn the_most_important_attention_comes_first() {
     let mut disk = Disk::plain();
     disk.unit.tasks_cleared(OTHER, HOST);
     disk.unit.tasks_cleared(HOST, HOST);
-    disk.run_by(OTHER, &[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 4, 0x10, 0, 0, 0, 0, 0, 0, 0, 0]).good();
+    disk.run_by(OTHER, &[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 0x24, 0x10, 0, 0, 0, 0, 0, 0, 0, 0])
+        .good();
     assert_eq!(disk.run(&TUR, &[]).code(), (6, 0x2a, 1));
     assert_eq!(disk.run(&TUR, &[]).code(), (6, 0x2f, 0));
     disk.run(&TUR, &[]).good();
@@ -51,7 +52,7 @@ fn the_most_important_attention_comes_first() {
 fn a_reset_puts_all_back_and_tells_all() {
     let mut disk = Disk::plain();
     disk.run(&[0x16, 0, 0, 0, 0, 0], &[]).good();
-    disk.run(&[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 4, 0x10, 8, 0, 0, 0, 0, 0, 0, 0]).good();
+    disk.run(&[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 0x24, 0x10, 8, 0, 0, 0, 0, 0, 0, 0]).good();
     disk.run(&[0x1b, 0, 0, 0, 0, 0], &[]).good();
     disk.unit.reset(Some(HOST));
     for nexus in [HOST, OTHER] {

@@ -137,7 +137,7 @@ fn mode_sense(disk: &mut Disk, page: u8, subpage: u8) -> Answer {
 
 const RECOVERY: [u8; 12] = [0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const CACHING: [u8; 20] = [0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-const CONTROL: [u8; 12] = [0x0a, 0x0a, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0];
+const CONTROL: [u8; 12] = [0x0a, 0x0a, 0x20, 0x10, 0, 0, 0, 0, 0, 0, 0, 0];
 const EXCEPTIONS: [u8; 12] = [0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
@@ -191,7 +191,7 @@ fn fault_8_the_caching_page_says_that_there_is_a_cache() {
 fn mode_select_changes_what_is_changeable() {
     let mut disk = Disk::plain();
     let mut control = CONTROL;
-    control[2] = 0x04;
+    control[2] |= 0x04;
     let list = [&[0, 0, 0, 0][..], &control].concat();
     disk.run(&[0x15, 0x10, 0, 0, 16, 0], &list).good();
     assert_eq!(mode_sense(&mut disk, 0x0a, 0).good()[4..], control);
@@ -217,11 +217,14 @@ fn mode_select_changes_what_is_changeable() {
 fn mode_select_takes_nothing_of_a_wrong_list() {
     let mut disk = Disk::plain();
     let mut control = CONTROL;
-    control[2] = 0x04;
+    control[2] |= 0x04;
     let mut qerr = CONTROL;
     qerr[3] |= 0x02;
+    let mut one_task_set = CONTROL;
+    one_task_set[2] = 0;
     let header = &[0u8, 0, 0, 0][..];
-    let wrong_list: [(Vec<u8>, Code); 11] = [
+    let wrong_list: [(Vec<u8>, Code); 12] = [
+        ([header, &one_task_set].concat(), (5, 0x26, 0)),
         ([header, &control, &qerr].concat(), (5, 0x26, 0)),
         ([header, &control, &[0x0b, 0x0a], &[0; 10]].concat(), (5, 0x26, 0)),
         ([header, &control, &[0x4a, 0x0a], &[0; 10]].concat(), (5, 0x26, 0)),
