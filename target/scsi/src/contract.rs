@@ -19,9 +19,14 @@ pub struct Transfer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The range is held by another task: call [`Task::step`](crate::Task::step) again, with the same outcome, once a
-    /// task of this unit ended with `wake` set. See [`Task`](crate::Task) for the driver's side of that bargain.
+    /// task of this unit ended with `wake` set. See [`Task`](crate::Task) for the driver's side of that bargain. The scratch
+    /// buffer's contents are not asked for afterwards.
     Blocked,
-    /// Read into the Data-In Buffer, from its start. The driver cuts at the initiator's expected length.
+    /// Others wait for blocks that this command gave back between two pieces: have the blocked tasks of the unit step
+    /// again, then this one, with the same outcome. The scratch buffer's contents are not asked for afterwards.
+    Wake,
+    /// Read into the Data-In Buffer, from its start. The driver cuts at the initiator's expected length. A driver that reads
+    /// piece by piece, as the peer takes it, gives the range back in between: [`Task::pause`](crate::Task::pause).
     Read {
         /// First block.
         lba: u64,

@@ -6,8 +6,8 @@
 //! 2. [`Task::step`], again and again: each [`Step`] is an I/O request to the backend, whose [`Outcome`] is handed to the
 //!    next call, until [`Step::Done`].
 //!
-//! No step blocks, none holds a buffer of its own. Overlapping ranges are ordered by the unit's range lock, which a
-//! task holds from its first step to its last.
+//! No step blocks, none holds a buffer of its own. Overlapping ranges are ordered by the unit's range lock: a command over
+//! many blocks holds those of one piece at a time, COMPARE AND WRITE all of its own to its end.
 #![no_std]
 
 #[cfg(test)]

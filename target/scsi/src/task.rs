@@ -13,11 +13,20 @@ use portable_atomic::Ordering;
 ///
 /// # Blocked tasks and wake-ups
 ///
-/// A task that answers [`Step::Blocked`] waits for another one of the same unit. Whoever ends (or abandons) a task with
-/// `wake` set has *all* blocked tasks of the unit step again. With several threads, the wake has to reach each thread
+/// A task that answers [`Step::Blocked`] waits for another one of the same unit. Whoever ends, abandons or pauses a task with
+/// `wake` set, or gets [`Step::Wake`], has *all* blocked tasks of the unit step again. With several threads, the wake has to reach each thread
 /// that has blocked tasks or is inside [`Task::step`] at that moment: a notice that stays until it is taken (a counter, a
 /// permit, a message), looked at after a blocked task was put aside. Then no wake-up is lost: the task that stands in
 /// the way learns of the waiting one in the same atomic operation that turned it away.
+///
+/// A blocked task has a place in line, and those behind it wait for it to step once it was woken. So the driver steps it soon,
+/// whatever its peer does. A driver that is about to wait for a peer takes its blocked tasks out of line by [`Task::pause`].
+///
+/// # Pieces
+///
+/// Commands over many blocks (VERIFY, WRITE AND VERIFY, WRITE SAME, UNMAP, PRE-FETCH) are steps of bounded size. SBC-3 promises
+/// nothing about several blocks of one such command, so each step holds its own blocks alone and gives them back. COMPARE AND
+/// WRITE holds all of its blocks to its end (SBC-3 5.2).
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
     work: Work,
@@ -27,6 +36,8 @@ pub struct Task {
     nexus: NexusId,
     /// It has written what a flush is still to make durable.
     cached: bool,
+    /// The next piece is decided; its range is to be taken.
+    due: bool,
 }
 
 impl Task {
@@ -58,11 +69,12 @@ impl Task {
         if row.writes() && unit.is_write_protected() {
             return Err(Sense::WRITE_PROTECTED.into());
         }
-        Ok(Self { work, hold, data_out, data_in, nexus, cached: false })
+        Ok(Self { work, hold, data_out, data_in, nexus, cached: false, due: false })
     }
 
     pub(crate) fn ended(nexus: NexusId, completion: Completion) -> Self {
-        Self { work: Work::Ended(completion), hold: Hold::NONE, data_out: 0, data_in: 0, nexus, cached: false }
+        let work = Work::Ended(completion);
+        Self { work, hold: Hold::NONE, data_out: 0, data_in: 0, nexus, cached: false, due: false }
     }
 
     /// Bytes that the device server takes from the Data-Out Buffer for this CDB; 0 when the command already failed. The
@@ -99,6 +111,8 @@ impl Task {
                 Step::Flush
             }
             Ok(Next::End(completion)) => self.end(&unit.unit, completion),
+            // Pieces are taken by then.
+            Ok(Next::Piece(_)) => self.end(&unit.unit, unit.unit.check_condition(Sense::INTERNAL_TARGET_FAILURE)),
             Err(sense) => self.end(&unit.unit, unit.unit.check_condition(sense)),
         }
     }
@@ -115,7 +129,8 @@ impl Task {
     }
 
     /// Takes the range of a command that is streamed, in place of the first [`Self::step`]; false where another task holds
-    /// it: try again when blocked tasks step again. [`Self::end_streaming`] or [`Self::abandon`] gives it back.
+    /// it: try again when blocked tasks step again. [`Self::end_streaming`] or [`Self::abandon`] gives it back, and
+    /// [`Self::pause`] until the next piece.
     pub fn begin_streaming<const N: usize>(&mut self, unit: &LogicalUnit<N>) -> bool {
         unit.unit.ranges.acquire(&mut self.hold)
     }
@@ -144,11 +159,11 @@ impl Task {
         if let Outcome::Failed(error) = outcome {
             return Err(failure(context.unit, error, self.work.is_writing()));
         }
-        if outcome == Outcome::Start {
-            self.work.prepare(context, &mut self.hold)?;
-            if !context.unit.ranges.acquire(&mut self.hold) {
-                return Ok(Next::Io(Step::Blocked));
-            }
+        if self.work.is_in_pieces() {
+            return self.advance_pieces(context, outcome);
+        }
+        if outcome == Outcome::Start && !context.unit.ranges.acquire(&mut self.hold) {
+            return Ok(Next::Io(Step::Blocked));
         }
         self.work.step(context, outcome)
     }
@@ -164,10 +179,52 @@ impl Task {
         }
     }
 
+    /// The blocks of a piece that is done are given back before those of the next are asked for.
+    fn advance_pieces(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        let ranges = &context.unit.ranges;
+        let again = self.due;
+        if !again {
+            match self.work.step(context, outcome)? {
+                Next::Piece(hold) => {
+                    let wake = ranges.release(&mut self.hold);
+                    self.hold = hold;
+                    self.due = true;
+                    if wake {
+                        return Ok(Next::Io(Step::Wake));
+                    }
+                }
+                next => return Ok(next),
+            }
+        }
+        if !ranges.acquire(&mut self.hold) {
+            return Ok(Next::Io(Step::Blocked));
+        }
+        self.due = false;
+        self.work.piece(context, again).map(Next::Io)
+    }
+
     #[inline]
     fn end(&mut self, unit: &Unit, mut completion: Completion) -> Step {
         completion.wake = unit.ranges.release(&mut self.hold);
         Step::Done(completion)
+    }
+
+    /// Gives back the task's blocks and its place in line until it is resumed or steps again; true when blocked tasks of the
+    /// unit have to step again. For a READ or a streamed command between two pieces of its I/O, while data travel, and for a
+    /// blocked task whose driver waits for a peer. A COMPARE AND WRITE that was begun must not be paused.
+    #[inline]
+    #[must_use]
+    pub fn pause<const N: usize>(&mut self, unit: &LogicalUnit<N>) -> bool {
+        unit.unit.ranges.release(&mut self.hold)
+    }
+
+    /// Takes `blocks` blocks from `lba` on for the next piece of I/O of a paused task; false where another task holds them:
+    /// try again, with the same blocks, when blocked tasks step again. A block that is read in two pieces may have changed
+    /// in between.
+    #[inline]
+    pub fn resume<const N: usize>(&mut self, unit: &LogicalUnit<N>, lba: u64, blocks: u32) -> bool {
+        self.hold.aim(lba, blocks.into());
+        unit.unit.ranges.acquire(&mut self.hold)
     }
 
     /// The command was aborted, and none of its I/O is under way any more: what it holds is given back. True when

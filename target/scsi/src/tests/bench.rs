@@ -201,7 +201,7 @@ impl Disk {
                 let run = states.iter().take_while(|mapped| **mapped == states[0]).count() as u64;
                 return Outcome::Extent { mapped: states[0], blocks: run.min(self.longest_extent) };
             }
-            Step::Blocked | Step::Done(_) => panic!("{step:?} is no I/O"),
+            Step::Blocked | Step::Wake | Step::Done(_) => panic!("{step:?} is no I/O"),
         }
         Outcome::Done
     }

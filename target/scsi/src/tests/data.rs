@@ -417,7 +417,14 @@ fn prefetch_is_condition_met() {
         (sixteen(0x90, 2, 10, 0), 9_990),
     ] {
         assert_eq!(disk.run(&cdb, &[]).status, status::CONDITION_MET);
-        assert_eq!(disk.steps, [Step::Prefetch { lba: 10, blocks }]);
+        assert!(disk.steps.len() <= 5);
+        let mut next = 10;
+        for step in &disk.steps {
+            let Step::Prefetch { lba, blocks } = *step else { panic!("{step:?}") };
+            assert_eq!(lba, next);
+            next += blocks;
+        }
+        assert_eq!(next, 10 + blocks);
     }
     for group in 0..32 {
         let mut cdb = ten(0x34, 0, 0, 1);

@@ -82,7 +82,7 @@ fn a_medium_error_tells_the_first_bad_block_where_it_is_known() {
         assert_eq!((answer.code(), answer.sense[0]), (code, 0x70));
     }
     // D_SENSE: SPC-4 4.5.2.2, the information descriptor.
-    disk.run(&[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 4, 0x10, 0, 0, 0, 0, 0, 0, 0, 0]).good();
+    disk.run(&[0x15, 0x10, 0, 0, 16, 0], &[0, 0, 0, 0, 0x0a, 0x0a, 0x24, 0x10, 0, 0, 0, 0, 0, 0, 0, 0]).good();
     disk.failing = Some((0, IoError::MediumAt(19 * 512)));
     let answer = disk.run(&sixteen(0x88, 0, 16, 8), &[]);
     assert_eq!(answer.sense[..4], [0x72, 3, 0x11, 0]);

@@ -1,5 +1,6 @@
 //! The unit as a whole, over a disk in memory that executes its steps.
 
+mod actors;
 mod bench;
 mod data;
 mod durable;
@@ -7,4 +8,5 @@ mod faults;
 mod hostile;
 mod nexus;
 mod parameters;
+mod pieces;
 mod ranges;

@@ -8,7 +8,7 @@ use crate::range::Hold;
 use crate::sense::Sense;
 use crate::unit::Unit;
 
-/// Reads blocks piece by piece into the scratch buffer.
+/// Reads blocks, as many at a time as the scratch buffer holds.
 #[derive(Debug, Clone, Copy)]
 struct Sweep {
     lba: u64,
@@ -23,13 +23,24 @@ impl Sweep {
         Self { lba, blocks, done: 0, piece: 0 }
     }
 
-    /// The next piece, unless all are done.
-    fn next(&mut self, context: &Context<'_>) -> Option<Step> {
-        self.done += self.piece;
-        let left = u64::from(self.blocks - self.done);
-        self.piece = left.min(context.scratch_blocks()) as u32;
-        let lba = self.lba + u64::from(self.done);
-        (self.piece > 0).then_some(Step::ReadScratch { lba, blocks: self.piece })
+    /// The blocks that were read are done with.
+    fn advance(&mut self) {
+        self.done += core::mem::take(&mut self.piece);
+    }
+
+    const fn left(&self) -> u32 {
+        self.blocks - self.done
+    }
+
+    /// The first block that is not done.
+    fn at(&self) -> u64 {
+        self.lba + u64::from(self.done)
+    }
+
+    /// Reads the next of them, `most` at most.
+    fn read(&mut self, context: &Context<'_>, most: u32) -> Step {
+        self.piece = self.left().min(most).min(context.scratch_blocks());
+        Step::ReadScratch { lba: self.at(), blocks: self.piece }
     }
 
     /// Compares the piece that was read with the Data-Out Buffer; `repeated` is one block that all have to equal.
@@ -68,39 +79,70 @@ enum ByteCheck {
     Repeated,
 }
 
-/// VERIFY, or WRITE AND VERIFY, on its way.
+/// VERIFY, or WRITE AND VERIFY, on its way: it has the blocks of each piece from its write to the end of its comparison.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verify {
     sweep: Sweep,
     check: ByteCheck,
-    write_first: bool,
+    /// WRITE AND VERIFY.
+    writes: bool,
+    /// The write of a piece is under way.
+    writing: bool,
+    /// Blocks of the whole command that were written, or are.
+    written: u32,
 }
 
 impl Verify {
-    pub(super) fn step(&mut self, context: &Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
-        if self.write_first {
-            if outcome == Outcome::Start {
-                return Ok(self.write(context));
-            }
-            self.write_first = false;
-        } else if self.sweep.piece > 0 && self.check != ByteCheck::None {
-            self.sweep.compare(context, self.check == ByteCheck::Repeated)?;
-        }
-        Ok(self.sweep.next(context).map_or(Next::End(Completion::GOOD), Next::Io))
+    fn new(lba: u64, blocks: u32, check: ByteCheck, writes: bool) -> Self {
+        Self { sweep: Sweep::new(lba, blocks), check, writes, writing: false, written: 0 }
     }
 
-    fn write(&mut self, context: &Context<'_>) -> Next {
-        self.sweep.blocks = self.sweep.blocks.min(whole_blocks(context));
-        if self.sweep.blocks == 0 {
-            return Next::End(Completion::GOOD);
+    pub(super) fn step(&mut self, context: &Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        if outcome == Outcome::Start && self.writes {
+            self.sweep.blocks = self.sweep.blocks.min(whole_blocks(context));
         }
+        if core::mem::take(&mut self.writing) {
+            return Ok(Next::Io(self.read(context)));
+        }
+        if self.sweep.piece > 0 && self.check != ByteCheck::None {
+            self.sweep.compare(context, self.check == ByteCheck::Repeated)?;
+        }
+        self.sweep.advance();
+        let (at, left) = (self.sweep.at(), self.sweep.left());
+        if left == 0 {
+            return Ok(Next::End(Completion::GOOD));
+        }
+        if self.sweep.done < self.written {
+            return Ok(Next::Io(self.read(context)));
+        }
+        Ok(Next::Piece(match self.writes {
+            // Exclusively: another write in between would make it fail.
+            true => Hold::exclusive(at, left.min(context.piece_blocks()).into()),
+            false => Hold::shared(at, left.min(context.scratch_blocks()).into()),
+        }))
+    }
+
+    pub(super) fn piece(&mut self, context: &Context<'_>) -> Step {
+        if !self.writes {
+            return self.sweep.read(context, u32::MAX);
+        }
+        let Sweep { done, .. } = self.sweep;
+        let blocks = self.sweep.left().min(context.piece_blocks());
+        (self.writing, self.written) = (true, done + blocks);
+        let offset = done * context.unit.capabilities.block_size;
         // SBC-3 5.36: what is verified is what is on the medium.
         let fua = context.unit.capabilities.volatile_cache;
-        Next::Io(Step::Write { lba: self.sweep.lba, blocks: self.sweep.blocks, offset: 0, fua })
+        Step::Write { lba: self.sweep.at(), blocks, offset, fua }
+    }
+
+    /// Reads what was written.
+    fn read(&mut self, context: &Context<'_>) -> Step {
+        let most = self.written - self.sweep.done;
+        self.sweep.read(context, most)
     }
 
     pub(super) fn is_writing(&self) -> bool {
-        self.write_first
+        self.writing
     }
 
     /// What is compared with one block, or with none, has nothing to stream.
@@ -108,13 +150,7 @@ impl Verify {
         let Sweep { lba, blocks, .. } = self.sweep;
         let compare = self.check == ByteCheck::Each;
         // SBC-3 5.36: what is verified is what is on the medium.
-        (self.write_first || compare).then_some(Streaming {
-            lba,
-            blocks,
-            write: self.write_first,
-            compare,
-            fua: self.write_first,
-        })
+        (self.writes || compare).then_some(Streaming { lba, blocks, write: self.writes, compare, fua: self.writes })
     }
 }
 
@@ -139,8 +175,9 @@ impl CompareAndWrite {
         if outcome != Outcome::Start {
             self.sweep.compare(context, false)?;
         }
-        if let Some(step) = self.sweep.next(context) {
-            return Ok(Next::Io(step));
+        self.sweep.advance();
+        if self.sweep.left() > 0 {
+            return Ok(Next::Io(self.sweep.read(context, u32::MAX)));
         }
         self.writing = true;
         let fua = context.unit.must_be_durable(self.fua);
@@ -177,7 +214,7 @@ impl Plan {
         if transfer.data_out < data_out {
             return Err(Sense::INVALID_FIELD_IN_CDB);
         }
-        let work = Work::Verify(Verify { sweep: Sweep::new(lba, blocks), check, write_first: false });
+        let work = Work::Verify(Verify::new(lba, blocks, check, false));
         Ok(Self { work, hold: Hold::shared(lba, u64::from(blocks)), data_out, data_in: 0 })
     }
 
@@ -196,8 +233,7 @@ impl Plan {
         if is_no_write(unit, transfer, data_out) {
             return Ok(Self::refused_with_residual(unit, data_out));
         }
-        let work = Work::Verify(Verify { sweep: Sweep::new(lba, blocks), check, write_first: true });
-        // Alone: another write in between would make it fail.
+        let work = Work::Verify(Verify::new(lba, blocks, check, true));
         Ok(Self { work, hold: Hold::exclusive(lba, u64::from(blocks)), data_out, data_in: 0 })
     }
 

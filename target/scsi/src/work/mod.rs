@@ -50,9 +50,24 @@ impl Context<'_> {
         self.unit.capabilities.block_size as usize
     }
 
-    /// Logical blocks that the scratch buffer has room for.
-    fn scratch_blocks(&self) -> u64 {
-        (self.buffers.scratch.len() / self.block_size()) as u64
+    /// Logical blocks that the scratch buffer has room for, as far as a step may use it.
+    fn scratch_blocks(&self) -> u32 {
+        (self.buffers.scratch.len() / self.block_size()).min(self.piece_blocks() as usize) as u32
+    }
+
+    /// The most logical blocks of a step.
+    fn piece_blocks(&self) -> u32 {
+        PIECE / self.unit.capabilities.block_size
+    }
+
+    /// How many of `blocks` blocks from `lba` on one step deallocates: up to a boundary of the backend's granules.
+    fn unmap_blocks(&self, lba: u64, blocks: u64) -> u64 {
+        let capabilities = &self.unit.capabilities;
+        let (granule, first) = capabilities.unmap.map_or((1, 0), |unmap| (unmap.granularity.max(1), unmap.alignment));
+        let granule = u64::from(granule);
+        let most = (UNMAP_PIECE / u64::from(capabilities.block_size) / granule).max(1) * granule;
+        let past = (lba % most + most - u64::from(first) % most) % most;
+        blocks.min(most - past)
     }
 }
 
@@ -60,9 +75,17 @@ impl Context<'_> {
 pub(crate) enum Next {
     /// I/O.
     Io(Step),
+    /// The range of its next piece, in place of the one before; [`Work::piece`] is the I/O.
+    Piece(Hold),
     /// To end.
     End(Completion),
 }
+
+/// The most bytes that a step reads, compares, fills or writes for a command over many blocks.
+const PIECE: u32 = 1 << 20;
+
+/// The most bytes that a step deallocates: nothing is moved for it.
+const UNMAP_PIECE: u64 = 64 << 20;
 
 /// A command as it was decoded.
 pub(crate) struct Plan {
@@ -94,12 +117,19 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Before the range is taken, once (or again after it was busy).
+    /// Its blocks are held piece by piece, each for its own I/O.
     #[inline]
-    pub(crate) fn prepare(&mut self, context: &Context<'_>, hold: &mut Hold) -> Result<(), Sense> {
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        matches!(self, Self::Verify(_) | Self::WriteSame(_) | Self::Unmap(_))
+    }
+
+    /// The I/O of the piece that [`Next::Piece`] asked for; `again` where others had the scratch buffer since then.
+    pub(crate) fn piece(&mut self, context: &mut Context<'_>, again: bool) -> Result<Step, Sense> {
         match self {
-            Self::Unmap(unmap) => unmap.prepare(context, hold),
-            _ => Ok(()),
+            Self::Verify(work) => Ok(work.piece(context)),
+            Self::WriteSame(work) => work.piece(context, again),
+            Self::Unmap(work) => Ok(work.piece()),
+            _ => Err(Sense::INTERNAL_TARGET_FAILURE),
         }
     }
 
@@ -114,7 +144,7 @@ impl Work {
             Self::WriteSame(work) => work.step(context, outcome),
             Self::Unmap(work) => work.step(context, outcome),
             Self::Flush(work) => Ok(work.step(context, outcome)),
-            Self::Prefetch(work) => Ok(work.step(outcome)),
+            Self::Prefetch(work) => Ok(work.step(context)),
             Self::LbaStatus(work) => work.step(context, outcome),
             Self::ModeSelect(work) => work.step(context, outcome),
             Self::ReportLuns(inventory) => simple::report_luns(inventory, context),

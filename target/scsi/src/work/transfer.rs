@@ -74,19 +74,29 @@ pub(super) fn whole_blocks(context: &Context<'_>) -> u32 {
     u32::try_from(context.buffers.data_out.len() / context.block_size()).unwrap_or(u32::MAX)
 }
 
+/// The most bytes that one PRE-FETCH brings into the cache: a whole disk would drive out what others use.
+const PREFETCH: u64 = 64 << 20;
+
 /// PRE-FETCH on its way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prefetch {
     lba: u64,
     blocks: u64,
+    /// The range is larger than what is brought.
+    cut: bool,
 }
 
 impl Prefetch {
-    pub(super) fn step(&mut self, outcome: Outcome) -> Next {
-        match outcome {
-            Outcome::Start => Next::Io(Step::Prefetch { lba: self.lba, blocks: self.blocks }),
-            _ => Next::End(Completion::CONDITION_MET),
+    pub(super) fn step(&mut self, context: &Context<'_>) -> Next {
+        let blocks = self.blocks.min(context.piece_blocks().into());
+        if blocks == 0 {
+            // SBC-3 5.10: GOOD where the cache doesn't take all of them.
+            return Next::End(if self.cut { Completion::GOOD } else { Completion::CONDITION_MET });
         }
+        let lba = self.lba;
+        self.lba += blocks;
+        self.blocks -= blocks;
+        Next::Io(Step::Prefetch { lba, blocks })
     }
 }
 
@@ -138,7 +148,9 @@ impl Plan {
 
     pub(super) fn prefetch(unit: &Unit, cdb: &[u8; 16]) -> Result<Self, Sense> {
         let (lba, blocks) = blocks_to_end(unit, cdb)?;
-        Ok(Self::without_data(Work::Prefetch(Prefetch { lba, blocks })))
+        let most = PREFETCH / u64::from(unit.capabilities.block_size);
+        let work = Prefetch { lba, blocks: blocks.min(most), cut: blocks > most };
+        Ok(Self::without_data(Work::Prefetch(work)))
     }
 }
 

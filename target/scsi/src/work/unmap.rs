@@ -16,40 +16,59 @@ const DESCRIPTOR: usize = 16;
 pub(crate) struct Unmap {
     /// PARAMETER LIST LENGTH.
     length: u16,
-    prepared: bool,
     descriptors: u16,
     next: u16,
-    flushing: bool,
+    /// What is left of the range that is under way.
+    lba: u64,
+    blocks: u64,
+    /// Blocks of the next step; 0 for a flush.
+    piece: u64,
 }
 
 impl Unmap {
-    /// Checks the whole list before anything of it is done; gathers the ranges.
-    pub(super) fn prepare(&mut self, context: &Context<'_>, hold: &mut Hold) -> Result<(), Sense> {
-        if self.prepared {
-            return Ok(());
-        }
+    /// Checks the whole list before anything of it is done.
+    fn prepare(&mut self, context: &Context<'_>) -> Result<(), Sense> {
         let list =
             context.buffers.data_out.get(..usize::from(self.length)).ok_or(Sense::PARAMETER_LIST_LENGTH_ERROR)?;
         let descriptors = descriptors(context.unit, list)?;
         for bytes in descriptors.clone() {
             let (lba, blocks) = fields(bytes);
             check_range(context.unit, lba, blocks)?;
-            hold.and(lba, blocks);
         }
         self.descriptors = descriptors.count() as u16;
-        self.prepared = true;
         Ok(())
     }
 
-    pub(super) fn step(&mut self, context: &Context<'_>, _: Outcome) -> Result<Next, Sense> {
-        if let Some((lba, blocks)) = self.next_run(context.buffers.data_out)? {
-            return Ok(Next::Io(Step::Unmap { lba, blocks }));
+    pub(super) fn step(&mut self, context: &Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        match outcome {
+            Outcome::Start => self.prepare(context)?,
+            // It was the flush.
+            _ if self.piece == 0 => return Ok(Next::End(Completion::GOOD)),
+            _ => {
+                self.lba += self.piece;
+                self.blocks -= self.piece;
+            }
         }
-        if !self.flushing && self.descriptors > 0 && context.unit.must_be_durable(false) {
-            self.flushing = true;
-            return Ok(Next::Io(Step::Flush));
+        if self.blocks == 0
+            && let Some(run) = self.next_run(context.buffers.data_out)?
+        {
+            (self.lba, self.blocks) = run;
+        }
+        self.piece = context.unmap_blocks(self.lba, self.blocks);
+        if self.piece > 0 {
+            return Ok(Next::Piece(Hold::shared(self.lba, self.piece)));
+        }
+        if self.descriptors > 0 && context.unit.must_be_durable(false) {
+            return Ok(Next::Piece(Hold::NONE));
         }
         Ok(Next::End(Completion::GOOD))
+    }
+
+    pub(super) fn piece(&self) -> Step {
+        match self.piece {
+            0 => Step::Flush,
+            blocks => Step::Unmap { lba: self.lba, blocks },
+        }
     }
 
     /// The next descriptors that lie next to each other or overlap, upwards or downwards, as one range: less for the backend to do,
@@ -105,7 +124,7 @@ impl Plan {
         if transfer.data_out < u32::from(length) {
             return Err(refuse_write(unit, Sense::PARAMETER_LIST_LENGTH_ERROR));
         }
-        let work = Work::Unmap(Unmap { length, prepared: false, descriptors: 0, next: 0, flushing: false });
+        let work = Work::Unmap(Unmap { length, descriptors: 0, next: 0, lba: 0, blocks: 0, piece: 0 });
         Ok(Self { data_out: u32::from(length), ..Self::without_data(work) })
     }
 }

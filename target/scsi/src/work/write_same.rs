@@ -10,54 +10,65 @@ use crate::unit::Unit;
 /// WRITE SAME on its way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WriteSame {
+    /// What is left.
     lba: u64,
     blocks: u64,
     unmap: bool,
     /// Zeros are written, whatever block comes.
     zeros: bool,
     /// Blocks of the pattern in the scratch buffer.
-    filled: u64,
-    flushing: bool,
+    filled: u32,
+    /// Blocks of the next step; 0 for the flush at the end.
+    piece: u32,
 }
 
 impl WriteSame {
-    pub(super) fn step(&mut self, context: &mut Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
-        if self.flushing {
-            return Ok(Next::End(Completion::GOOD));
-        }
-        if outcome == Outcome::Start {
-            let size = context.block_size();
-            let block = if self.zeros {
-                &[]
-            } else {
-                context.buffers.data_out.get(..size).ok_or(Sense::INVALID_FIELD_IN_CDB)?
-            };
+    pub(super) fn step(&mut self, context: &Context<'_>, outcome: Outcome) -> Result<Next, Sense> {
+        match outcome {
             // SBC-3 5.42: UNMAP only where what is read afterwards is the block: zeros.
-            if is_zero(block) {
-                let (lba, blocks) = (self.lba, self.blocks);
-                self.blocks = 0;
-                return Ok(Next::Io(Step::Zero { lba, blocks, unmap: self.unmap }));
+            Outcome::Start => self.zeros = self.zeros || is_zero(block(context)?),
+            // It was the flush.
+            _ if self.piece == 0 => return Ok(Next::End(Completion::GOOD)),
+            _ => {
+                self.lba += u64::from(self.piece);
+                self.blocks -= u64::from(self.piece);
             }
-            self.filled = fill(context.buffers.scratch, block, self.blocks);
         }
-        let blocks = self.blocks.min(self.filled);
-        if blocks == 0 {
-            return Ok(self.finish(context));
+        let most = match (self.zeros, self.unmap) {
+            (true, true) => context.unmap_blocks(self.lba, self.blocks),
+            (true, false) => context.piece_blocks().into(),
+            (false, _) => context.scratch_blocks().into(),
+        };
+        self.piece = self.blocks.min(most) as u32;
+        if self.piece > 0 {
+            return Ok(Next::Piece(Hold::shared(self.lba, self.piece.into())));
         }
-        let lba = self.lba;
-        self.lba += blocks;
-        self.blocks -= blocks;
-        Ok(Next::Io(Step::WriteScratch { lba, blocks: blocks as u32, fua: false }))
+        // One flush makes all pieces durable, where WCE = 0 asks for it.
+        if context.unit.must_be_durable(false) {
+            return Ok(Next::Piece(Hold::NONE));
+        }
+        Ok(Next::End(Completion::GOOD))
     }
 
-    /// One flush makes all pieces durable, where WCE = 0 asks for it.
-    fn finish(&mut self, context: &Context<'_>) -> Next {
-        if context.unit.must_be_durable(false) {
-            self.flushing = true;
-            return Next::Io(Step::Flush);
+    pub(super) fn piece(&mut self, context: &mut Context<'_>, again: bool) -> Result<Step, Sense> {
+        let Self { lba, piece: blocks, unmap, .. } = *self;
+        if blocks == 0 {
+            return Ok(Step::Flush);
         }
-        Next::End(Completion::GOOD)
+        if self.zeros {
+            return Ok(Step::Zero { lba, blocks: blocks.into(), unmap });
+        }
+        if again || self.filled < blocks {
+            let block = block(context)?;
+            self.filled = fill(context.buffers.scratch, block, blocks);
+        }
+        Ok(Step::WriteScratch { lba, blocks, fua: false })
     }
+}
+
+/// The block that is repeated.
+fn block<'a>(context: &Context<'a>) -> Result<&'a [u8], Sense> {
+    context.buffers.data_out.get(..context.block_size()).ok_or(Sense::INVALID_FIELD_IN_CDB)
 }
 
 fn is_zero(block: &[u8]) -> bool {
@@ -65,7 +76,7 @@ fn is_zero(block: &[u8]) -> bool {
 }
 
 /// Repeats `block` in `scratch` as often as there is room, at most `most` times.
-fn fill(scratch: &mut [u8], block: &[u8], most: u64) -> u64 {
+fn fill(scratch: &mut [u8], block: &[u8], most: u32) -> u32 {
     let mut filled = 0;
     for room in scratch.chunks_exact_mut(block.len()) {
         if filled == most {
@@ -103,7 +114,7 @@ impl Plan {
             unmap,
             zeros: no_data || unmap && to_the_end,
             filled: 0,
-            flushing: false,
+            piece: 0,
         });
         Ok(Self { work, hold: Hold::shared(lba, blocks), data_out, data_in: 0 })
     }

@@ -106,6 +106,10 @@ impl Driver<'_> {
                     }
                 }
                 Step::Blocked => return self.block(id, outcome, immediate),
+                Step::Wake => {
+                    self.wake(lun.number);
+                    outcome
+                }
                 Step::Prefetch { lba, blocks } => {
                     lun.backend.prefetch(lun.bytes(lba), lun.bytes(blocks));
                     Outcome::Done
@@ -134,7 +138,12 @@ impl Driver<'_> {
             Step::Extent { lba, blocks } => {
                 Work::Extent { offset: lun.bytes(lba), len: lun.bytes(blocks), block: lun.block_size() }
             }
-            Step::Blocked | Step::Read { .. } | Step::Write { .. } | Step::Prefetch { .. } | Step::Done(_) => {
+            Step::Blocked
+            | Step::Wake
+            | Step::Read { .. }
+            | Step::Write { .. }
+            | Step::Prefetch { .. }
+            | Step::Done(_) => {
                 return Some(Outcome::Failed(IoError::Other));
             }
         };

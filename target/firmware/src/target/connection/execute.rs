@@ -33,6 +33,10 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
                     self.slots.stand_in_line(id);
                     return Ok(());
                 }
+                Step::Wake => {
+                    target.seats.tell_others(None, |mail| mail.wake = true);
+                    continue;
+                }
                 Step::Read { lba, blocks } => {
                     let len = u64::from(blocks).saturating_mul(BLOCK as u64).min(data_in.into()) as u32;
                     target.count(|counters| counters.reads += 1);
