@@ -3,6 +3,7 @@
 //! `cargo xtask` builds and starts it; it is a program of its own so that what it depends on is built only where it is used.
 #![cfg(unix)]
 
+mod board;
 mod firmware;
 mod hil;
 

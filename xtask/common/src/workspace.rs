@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 /// The workspace's root: the folder above `xtask/common`.
 pub fn root() -> &'static Path {
@@ -35,6 +36,26 @@ pub fn cache_folder(name: &str) -> Result<PathBuf> {
 /// Bytes in hexadecimal digits: what is kept there is named by checksums.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file's SHA-256, in hexadecimal digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn checksum(file: &Path) -> Result<String> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(hex(&Sha256::digest(bytes)))
+}
+
+/// Makes a folder that is empty: what was there is removed.
+///
+/// # Errors
+/// When it cannot be emptied or made.
+pub fn fresh_folder(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// The cargo that runs this xtask, started in the workspace's root.

@@ -6,9 +6,15 @@
 mod bench;
 mod clients;
 mod conformance;
+mod debian;
 mod disk;
+mod faults;
+mod measure;
 mod nbd;
+mod nbd_server;
 mod plants;
+mod proxy;
+mod two_portals;
 mod vm;
 
 use std::process::ExitCode;

@@ -11,7 +11,8 @@ use xtask_common::process::{Ended, last_lines, run_logged, spell};
 use xtask_common::target::TARGET_NAME;
 use xtask_common::workspace::{build_binary, build_dir};
 
-use crate::vm::{Plant, Target};
+use crate::faults::Plant;
+use crate::two_portals::Target;
 
 /// What `cargo xtask plants` can be told.
 #[derive(clap::Args, Debug, Clone)]

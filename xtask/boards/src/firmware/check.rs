@@ -14,9 +14,8 @@ use super::board::Board;
 use super::card;
 use super::run::{Running, trouble_in};
 use super::size::{Budget, kib, used_stack};
+use crate::board::RULES;
 
-/// What the boards may skip; from the project's root.
-pub const RULES: &str = "ci/conformance-boards.toml";
 /// How much of the disk the verifier works on, in MB, also with `--quick`, and with which seed.
 const VERIFIED_MB: &str = "16";
 const VERIFIED_QUICKLY_MB: &str = "4";

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use xtask_common::workspace;
 
 use super::board::{Board, Emulator};
-use crate::hil::{Board as Bench, Profile};
+use crate::board::{Board as Bench, Profile};
 
 /// What `cargo xtask firmware flash` can be told.
 #[derive(clap::Args, Debug, Clone)]

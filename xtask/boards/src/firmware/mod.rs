@@ -1,9 +1,9 @@
 //! `cargo xtask firmware …`: the program of a board: built for its processor, measured, and run where QEMU can.
 
-pub mod board;
+mod board;
 mod build;
 mod card;
-pub mod check;
+mod check;
 mod flash;
 mod image;
 mod rp2040;

@@ -1,16 +1,8 @@
 //! `cargo xtask hil BOARD`: hardware in the loop. Flashes a board, listens to its serial line, and tests what it serves:
 //! conformance, the verifier, the loss of power, speed.
 //!
-//! - [`profile`]: what a board is, from `ci/boards`.
-//! - [`flash`], [`console`], [`address`]: how it is reached.
-//! - [`board`]: the board on the bench.
-//! - [`trials`]: what it goes through.
+//! What it goes through is in [`trials`], what it is and how it is reached in [`crate::board`].
 
-mod address;
-mod board;
-mod console;
-mod flash;
-mod profile;
 mod trials;
 
 use std::path::{Path, PathBuf};
@@ -21,9 +13,8 @@ use xtask_common::process::{last_lines, spell, timed};
 use xtask_common::report::{Report, StepReport, Tally, page};
 use xtask_common::workspace;
 
-pub use self::board::Board;
-pub use self::profile::Profile;
 use self::trials::{TRIALS, Trial};
+use crate::board::{Board, Profile, names};
 
 /// What `cargo xtask hil` can be told.
 #[derive(clap::Args, Debug, Clone)]
@@ -55,7 +46,7 @@ const QUICK_SECONDS: f64 = 5.0;
 pub fn run(args: &Args) -> Result<()> {
     let folder = workspace::root().join("ci/boards");
     if args.list {
-        for name in profile::names(&folder) {
+        for name in names(&folder) {
             println!("{name}: {}", Profile::find(&name, &folder)?.about);
         }
         return Ok(());

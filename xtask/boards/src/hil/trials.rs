@@ -12,9 +12,7 @@ use xtask_common::report::{Tally, read_json};
 use xtask_common::tasks::Program;
 use xtask_common::workspace::{self, build_binary};
 
-use super::address;
-use super::board::Board;
-use crate::firmware::check::RULES;
+use crate::board::{Board, RULES, address};
 
 /// One part of a run.
 pub struct Trial {

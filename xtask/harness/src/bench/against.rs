@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 
-use super::machine::Machine;
 use super::peers::Peer;
-use super::summary::{LoadResult, Spread};
+use super::summary::LoadResult;
+use crate::measure::{Machine, Spread};
 
 /// A median that is off by less than this is the same, whatever the spreads say.
 const TOLERANCE: f64 = 0.05;

@@ -11,12 +11,10 @@
 //! - `summary`: medians, ratios, verdicts.
 //! - `print`: tables.
 //! - `against`: two results compared.
-//! - `machine`: the machine, and its memory.
 
 mod against;
 mod istgt;
 mod loads;
-mod machine;
 mod peers;
 mod print;
 mod sample;
@@ -32,12 +30,10 @@ use xtask_common::workspace::{self, build_binary};
 
 use self::against::Kept;
 use self::loads::{LOADS, Load};
-pub use self::machine::full_image;
-use self::machine::{Machine, MemoryFolder};
 use self::peers::{Peer, Server};
 use self::sample::{Sample, Times, measure};
-pub use self::summary::Spread;
 use self::summary::{LoadResult, check_proxy, summarise};
+use crate::measure::{Machine, MemoryFolder, full_image};
 
 /// More than so many percent of CPU time used by others make results doubtful.
 const BUSY: f64 = 5.0;

@@ -14,7 +14,7 @@ use xtask_common::target::{Launch, Served, TARGET_NAME};
 use xtask_common::workspace::{build_binary, find_program};
 
 use super::istgt;
-use crate::nbd::server as nbd;
+use crate::nbd_server as nbd;
 
 /// How long a server may take until it serves, and an administration command until it is done.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -2,7 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::summary::{LoadResult, Spread};
+use super::summary::LoadResult;
+use crate::measure::Spread;
 
 /// The table of measurements: a row for each load and server.
 pub fn table(results: &[LoadResult]) -> Table {

@@ -1,21 +1,11 @@
 //! From samples to medians, ratios and verdicts.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::loads::{Load, ONE_AT_A_TIME, YARDSTICK_LIMIT};
 use super::peers::Peer;
 use super::sample::Sample;
-
-/// Median and range of the rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// The middle value, or the mean of the two in the middle.
-    pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
-}
+use crate::measure::Spread;
 
 /// What one server did under one load.
 #[derive(Debug, Serialize)]
@@ -64,19 +54,6 @@ pub struct LoadResult {
     pub servers: Vec<ServerResult>,
     /// The limits that could be checked.
     pub checks: Vec<Check>,
-}
-
-impl Spread {
-    /// Median and range; of no values, all are NaN.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (Some(&min), Some(&max)) = (values.first(), values.last()) else {
-            return Self { median: f64::NAN, min: f64::NAN, max: f64::NAN };
-        };
-        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-        Self { median: low.midpoint(high), min, max }
-    }
 }
 
 /// Summarises one load; `samples` has the rounds of each server, in the same order of rounds.
@@ -146,13 +123,6 @@ mod tests {
             p99_us: 2.0,
             p99_9_us: 3.0,
         }
-    }
-
-    #[test]
-    fn median_and_range() {
-        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(Spread::of([4.0, 1.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
-        assert!(Spread::of([]).median.is_nan());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use self::judge::Seen;
 use self::preload::Preload;
 use self::run::{Backing, Done, Job, Place, Runner};
 use self::tool::TestTool;
-use crate::nbd::server::Kind;
+use crate::nbd_server::Kind;
 
 /// What `cargo xtask conformance` can be told.
 #[derive(clap::Args, Debug, Clone)]

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use xtask_common::workspace::{cache_folder, hex};
-
-use crate::vm::image::checksum;
+use xtask_common::workspace::{cache_folder, checksum, hex};
 
 /// Where the source is.
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,7 @@ use super::config::{Digests, Disk, Glob, Repair};
 use super::digest_proxy::{DigestProxy, Mode};
 use super::preload::{Effect, Preload};
 use super::tool::{Run, TestTool};
-use crate::nbd::server::{Kind, Server};
+use crate::nbd_server::{Kind, Server};
 
 /// Where a test's target comes from.
 #[derive(Debug)]

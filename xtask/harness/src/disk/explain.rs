@@ -3,7 +3,7 @@
 use super::Line;
 use super::loads::Load;
 use super::readers::Reader;
-use crate::bench::Spread;
+use crate::measure::Spread;
 
 /// What of the machine's CPU time was used by whom while iesp was measured.
 pub fn cpu_time(line: &Line, cpus: usize) -> String {

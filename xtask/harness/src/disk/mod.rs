@@ -20,7 +20,7 @@ use xtask_common::workspace::build_dir;
 
 use self::loads::{LOADS, Load};
 use self::readers::{Programs, Reader, Reading};
-use crate::bench::{Spread, full_image};
+use crate::measure::{Spread, full_image};
 
 /// The options of `cargo xtask disk`.
 #[derive(clap::Args, Debug)]

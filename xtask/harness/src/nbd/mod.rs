@@ -2,7 +2,6 @@
 //! fail, and by two paths at once.
 
 mod runs;
-pub mod server;
 mod verifier;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use xtask_common::process::{spell, timed};
 use xtask_common::target::{Launch, Served};
 use xtask_common::workspace;
 
-use self::server::{Kind, Server};
+use crate::nbd_server::{Kind, Server};
 
 /// What `cargo xtask nbd` can be told.
 #[derive(clap::Args, Debug, Clone)]

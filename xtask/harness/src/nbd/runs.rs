@@ -9,8 +9,8 @@ use xtask_common::process::Ended;
 use xtask_common::target::Served;
 
 use super::Bench;
-use super::server::{Kind, Server};
 use super::verifier::Verifier;
+use crate::nbd_server::{Kind, Server};
 
 /// How long a verifier may take.
 const LIMIT: Duration = Duration::from_secs(600);

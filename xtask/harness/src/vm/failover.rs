@@ -11,9 +11,9 @@ use super::Common;
 use super::checks::Checks;
 use super::fsx::FileSystem;
 use super::programs;
-use super::proxy::Proxy;
-use super::serve::Target;
 use super::session::{self, NETWORKS, Run};
+use crate::proxy::Proxy;
+use crate::two_portals::Target;
 
 /// What `cargo xtask vm failover` can be told.
 #[derive(clap::Args, Debug, Clone)]

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use super::Common;
 use super::checks::Checks;
 use super::programs;
-use super::serve::Target;
 use super::session::{self, Run};
+use crate::two_portals::Target;
 
 /// What `cargo xtask vm fsx` can be told.
 #[derive(clap::Args, Debug, Clone)]

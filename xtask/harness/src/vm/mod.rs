@@ -4,24 +4,20 @@ mod boot;
 mod checks;
 mod failover;
 mod fsx;
-pub mod image;
+mod image;
 mod kernel_log;
-mod plant;
 mod plants;
 mod programs;
-mod proxy;
-mod serve;
 mod session;
 mod sg3;
-
-pub use self::plant::Plant;
-pub use self::serve::Target;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use xtask_common::{requirements, workspace};
+
+use crate::faults::Plant;
 
 /// What `cargo xtask vm` can do.
 #[derive(Subcommand, Debug, Clone)]

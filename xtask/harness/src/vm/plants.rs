@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::checks::Checks;
-use super::plant::Plant;
 use super::{Common, boot, failover, fsx, session, sg3};
+use crate::faults::Plant;
 
 /// What `cargo xtask vm plants` can be told.
 #[derive(clap::Args, Debug, Clone)]

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use super::Common;
 use super::checks::Checks;
-use super::serve::Target;
 use super::session::{self, Run};
+use crate::two_portals::Target;
 
 /// What `cargo xtask vm sg3` can be told.
 #[derive(clap::Args, Debug, Clone)]

@@ -3,7 +3,6 @@
 mod archive;
 mod libraries;
 mod modules;
-mod packages;
 mod recipe;
 mod tree;
 
@@ -14,11 +13,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use xtask_common::process::{spell, timed};
-use xtask_common::workspace::{self, hex};
+use xtask_common::workspace::{self, checksum, hex};
 
-use self::packages::Package;
 pub use self::recipe::Recipe;
 pub use self::tree::Tree;
+use crate::debian::{self, Package};
 
 /// What `cargo xtask vm image` can be told.
 #[derive(clap::Args, Debug, Clone)]
@@ -167,13 +166,13 @@ fn recipe_text(name: &str) -> Result<String> {
 
 fn wanted(name: &str) -> Result<(Recipe, Vec<Package>)> {
     let recipe = Recipe::parse(&recipe_text(name)?).with_context(|| name.to_owned())?;
-    let packages = packages::resolve(&recipe)?;
+    let packages = debian::resolve(&recipe.kernel, &recipe.packages)?;
     Ok((recipe, packages))
 }
 
 fn unpack_packages(packages: &[Package]) -> Result<Tree> {
     let mut all = Tree::default();
-    for file in packages::fetch(packages, &cache_folder()?.join("packages"))? {
+    for file in debian::fetch(packages, &cache_folder()?.join("packages"))? {
         all.add_package(&file)?;
     }
     Ok(all)
@@ -196,15 +195,6 @@ fn key(recipe: &str, packages: &[Package]) -> String {
     hash.update(recipe);
     packages.iter().for_each(|package| hash.update(format!("\n{} {}", package.file, package.checksum)));
     hex(&hash.finalize()).chars().take(16).collect()
-}
-
-/// A file's SHA-256, in hexadecimal digits.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn checksum(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(hex(&Sha256::digest(bytes)))
 }
 
 #[cfg(test)]

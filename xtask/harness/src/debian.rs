@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use xtask_common::workspace::find_program;
 
-use super::recipe::Recipe;
-
 /// A package in one version, as apt would fetch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
@@ -17,24 +15,25 @@ pub struct Package {
     pub checksum: String,
 }
 
-/// What the recipe asks for, in the versions that apt knows here, in the order of their names.
+/// The packages of these names, and the kernel that a package without contents (`linux-image-amd64`) stands for, in the versions
+/// that apt knows here, in the order of their names.
 ///
 /// # Errors
 /// When apt is not there, or does not know one of them.
-pub fn resolve(recipe: &Recipe) -> Result<Vec<Package>> {
+pub fn resolve(kernel: &str, names: &[String]) -> Result<Vec<Package>> {
     if find_program("apt-get").is_none() {
         bail!("the guest is made of Debian's packages, and this system has no apt-get");
     }
-    let depends = output(Command::new("apt-cache").args(["depends", &recipe.kernel]))?;
+    let depends = output(Command::new("apt-cache").args(["depends", kernel]))?;
     let kernel = first_dependency(&depends)
-        .with_context(|| format!("apt does not say which kernel {} stands for; try `apt-get update`", recipe.kernel))?;
+        .with_context(|| format!("apt does not say which kernel {kernel} stands for; try `apt-get update`"))?;
     // In an empty folder: apt says nothing of files that are there already.
     let empty = tempfile::tempdir()?;
     let mut command = Command::new("apt-get");
-    command.args(["download", "--print-uris"]).args(&recipe.packages).arg(kernel).current_dir(empty.path());
+    command.args(["download", "--print-uris"]).args(names).arg(kernel).current_dir(empty.path());
     let mut packages = parse_uris(&output(&mut command)?)?;
-    if packages.len() != recipe.packages.len() + 1 {
-        bail!("apt knows {} packages of {}", packages.len(), recipe.packages.len() + 1);
+    if packages.len() != names.len() + 1 {
+        bail!("apt knows {} packages of {}", packages.len(), names.len() + 1);
     }
     packages.sort_by(|one, other| one.file.cmp(&other.file));
     Ok(packages)

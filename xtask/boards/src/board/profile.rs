@@ -228,6 +228,9 @@ impl Profile {
     }
 }
 
+/// What the boards may skip; from the project's root.
+pub const RULES: &str = "ci/conformance-boards.toml";
+
 /// The boards that a folder has profiles of.
 pub fn names(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,4 +1,12 @@
-//! A board on the bench: its power, its serial line, its address.
+//! A board on one's desk: its power, its serial line, its address.
+//!
+//! - [`profile`]: what a board is, from `ci/boards`.
+//! - [`flash`], [`console`], [`address`]: how it is reached.
+
+pub mod address;
+mod console;
+mod flash;
+mod profile;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -10,10 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use xtask_common::process::{Ended, Running, last_lines, run_logged};
 use xtask_common::workspace::{self, find_program};
 
-use super::address;
-use super::console::{Console, pseudo_terminal};
-use super::flash;
-use super::profile::Profile;
+use self::console::{Console, pseudo_terminal};
+pub use self::profile::{Profile, RULES, names};
 
 /// How long a command of the profile may take: a build, a flash tool.
 const COMMAND: Duration = Duration::from_secs(1800);
