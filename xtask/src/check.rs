@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn here() -> Result<()> {
     let crates = ["--package", "iesp-iscsi", "--package", "iesp-scsi", "--package", "iesp-session"];
     let tests = [&["test", "--quiet", "--locked"][..], &crates].concat();
-    let status = workspace::cargo().args(tests).stdin(Stdio::null()).status().context("cargo cannot be started")?;
+    let status = workspace::cargo().args(&tests).stdin(Stdio::null()).status().context("cargo cannot be started")?;
     ensure!(status.success(), "`cargo {}` failed", tests.join(" "));
     let iesp = workspace::build_binary("iesp", "iesp", true)?;
     let folder = tempfile::tempdir()?;
