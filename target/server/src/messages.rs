@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use iesp_iscsi::TaskId;
-use iesp_scsi::{NexusId, Outcome};
+use iesp_scsi::Outcome;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 
 use crate::logging::Trace;
@@ -32,15 +32,13 @@ pub enum Message {
     Abort {
         /// Of one logical unit, or of all.
         lun: Option<u16>,
-        /// CLEAR TASK SET: this nexus is told by a unit attention.
-        cleared_by: Option<NexusId>,
         /// Dropped when the tasks are quiet.
         receipt: Receipt,
     },
     /// All receipts of one of this connection's task management functions were given.
     Quiet {
         /// Which of them.
-        number: u64,
+        number: u32,
     },
     /// End now, for this reason.
     Close(&'static str),
@@ -69,12 +67,12 @@ pub struct Receipt {
 #[derive(Debug)]
 struct Inner {
     to: UnboundedSender<Message>,
-    number: u64,
+    number: u32,
 }
 
 impl Receipt {
     /// A receipt of function `number` of the connection behind `to`.
-    pub fn new(to: UnboundedSender<Message>, number: u64) -> Self {
+    pub fn new(to: UnboundedSender<Message>, number: u32) -> Self {
         Self { inner: Arc::new(Inner { to, number }) }
     }
 

@@ -160,10 +160,10 @@ impl Target {
     }
 
     /// Has the other sessions abort their tasks; the receipt's clones are dropped when they are quiet.
-    pub fn abort_others(&self, by: &Guest, lun: Option<u16>, cleared_by: Option<NexusId>, receipt: &Receipt) {
+    pub fn abort_others(&self, by: &Guest, lun: Option<u16>, receipt: &Receipt) {
         for session in &self.registry().sessions {
             if session.nexus != by.nexus {
-                let message = Message::Abort { lun, cleared_by, receipt: receipt.another() };
+                let message = Message::Abort { lun, receipt: receipt.another() };
                 // The message and its receipt are dropped where the session has ended.
                 let _ = session.mail.send(message);
             }

@@ -7,7 +7,9 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod early;
+mod management;
 mod tasks;
 
 pub use early::{Early, NoRoom};
+pub use management::{DATA_LIMIT, Decision, Effect, Management, Quiet, Scope};
 pub use tasks::Tasks;

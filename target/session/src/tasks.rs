@@ -5,6 +5,8 @@ use core::ops::{Index, IndexMut};
 use iesp_iscsi::TaskId;
 use iesp_iscsi::pdu::TaskAttribute;
 
+use crate::Scope;
+
 /// `a` came before `b`: fewer than 2^31 tasks lie between any two that are there.
 const fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
@@ -208,10 +210,20 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
         self.entries.get(id.index()).is_some_and(|entry| entry.is_there && entry.is_aborted)
     }
 
-    /// Whether a task was aborted and has not ended yet.
-    #[inline]
-    pub const fn is_any_aborted(&self) -> bool {
-        self.aborted > 0
+    /// A task of a scope that was aborted and has not ended yet, where `is_meant` says so of the driver's part.
+    pub fn aborted(&self, scope: Scope, is_meant: impl Fn(&T) -> bool) -> Option<TaskId> {
+        if self.aborted == 0 {
+            return None;
+        }
+        let of_scope = |(id, entry): (TaskId, &Entry)| {
+            let is_there = match scope {
+                Scope::Task(task) => task == id,
+                Scope::Unit(lun) => lun == entry.lun,
+                Scope::Session => true,
+            };
+            (is_there && entry.is_aborted).then_some(id)
+        };
+        self.there().filter_map(of_scope).find(|id| self.theirs.get(id.index()).is_some_and(&is_meant))
     }
 }
 
@@ -296,8 +308,14 @@ mod tests {
         tasks.mark_aborted(TaskId(2));
         assert_eq!((tasks.youngest(Some(0)), tasks.youngest(None)), (Some(TaskId(0)), Some(TaskId(1))));
         tasks.vacate(TaskId(0));
-        assert!(tasks.is_any_aborted() && tasks.youngest(Some(0)).is_none() && tasks.any_of(|lun| lun == 0));
+        let aborted = |tasks: &Tasks<usize, 8>, scope| tasks.aborted(scope, |_| true);
+        assert!(tasks.youngest(Some(0)).is_none() && tasks.any_of(|lun| lun == 0));
+        for scope in [Scope::Unit(0), Scope::Session, Scope::Task(TaskId(2))] {
+            assert_eq!(aborted(&tasks, scope), Some(TaskId(2)));
+        }
+        assert_eq!((aborted(&tasks, Scope::Unit(1)), aborted(&tasks, Scope::Task(TaskId(1)))), (None, None));
+        assert_eq!(tasks.aborted(Scope::Session, |at| *at != 2), None);
         tasks.vacate(TaskId(2));
-        assert!(!tasks.is_any_aborted() && !tasks.any_of(|lun| lun == 0) && !tasks.is_empty());
+        assert!(aborted(&tasks, Scope::Session).is_none() && !tasks.any_of(|lun| lun == 0) && !tasks.is_empty());
     }
 }

@@ -6,15 +6,12 @@ use core::task::{Context, Poll};
 
 use embassy_sync::waitqueue::WakerRegistration;
 use heapless::String;
-use iesp_scsi::NexusId;
 
 /// Which tasks of another session are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Clear {
     /// Of one logical unit, or of all.
     pub(super) lun: Option<u16>,
-    /// CLEAR TASK SET of this nexus: the session is told so by a unit attention.
-    pub(super) by: Option<NexusId>,
 }
 
 /// What others have for a connection to do.

@@ -47,6 +47,19 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         Collect::Pending
     }
 
+    /// Asks for no more data of a task; whether data that were asked for are still to come, by [`Event::Data`] as before.
+    ///
+    /// RFC 7143 4.2.3.3 a: a function on a set of tasks waits for these.
+    pub fn stop_soliciting(&mut self, task: TaskId) -> bool {
+        let Some(slot) = self.slots.slot_mut(task) else { return false };
+        let state = &mut slot.out;
+        if !state.collecting || state.failed.is_some() || state.answering == state.r2t_sn {
+            return false;
+        }
+        state.wanted = state.wanted.min(state.requested);
+        true
+    }
+
     /// Bytes behind the data of the unit that [`Event::Place`] announced.
     pub fn trailer_len(&self) -> usize {
         self.placing.map_or(0, |placing| self.digests.trailer_len(placing.len as usize))

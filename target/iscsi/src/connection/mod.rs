@@ -112,6 +112,8 @@ pub enum Event<'b> {
 pub struct Command<'b> {
     /// Its task.
     pub task: TaskId,
+    /// CmdSN.
+    pub cmd_sn: u32,
     /// Logical unit.
     pub lun: u64,
     /// CDB; longer ones are not taken.

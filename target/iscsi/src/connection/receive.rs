@@ -287,6 +287,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         }
         Event::Command(Command {
             task,
+            cmd_sn: command.cmd_sn,
             lun: command.lun,
             cdb: command.cdb,
             attribute: command.attribute,

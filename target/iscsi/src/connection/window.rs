@@ -5,8 +5,9 @@ pub(crate) const fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
-/// Most numbers beyond ExpCmdSN that an immediate ABORT TASK may declare as received.
-const SKIPPED: usize = 8;
+/// CmdSNs from ExpCmdSN on of which is remembered whether an immediate ABORT TASK declared them as received: at least as many as
+/// a window has.
+const REMEMBERED: usize = 512;
 
 /// Where a command stands in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,13 @@ pub(crate) enum Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     expected: u32,
-    skipped: [Option<u32>; SKIPPED],
+    /// A bit for each CmdSN, modulo [`REMEMBERED`].
+    skipped: [u32; REMEMBERED / 32],
 }
 
 impl Window {
     pub(crate) const fn new(expected: u32) -> Self {
-        Self { expected, skipped: [None; SKIPPED] }
+        Self { expected, skipped: [0; REMEMBERED / 32] }
     }
 
     pub(crate) const fn expected(&self) -> u32 {
@@ -46,22 +48,31 @@ impl Window {
     pub(crate) fn place(&self, cmd_sn: u32, free: u32) -> Place {
         if cmd_sn == self.expected && free > 0 {
             Place::Next
-        } else if before(cmd_sn, self.expected)
-            || before(self.max(free), cmd_sn)
-            || self.skipped.contains(&Some(cmd_sn))
-        {
+        } else if before(cmd_sn, self.expected) || before(self.max(free), cmd_sn) || self.is_skipped(cmd_sn) {
             Place::Outside
         } else {
             Place::Early
         }
     }
 
+    /// The word and the bit of a CmdSN of the window.
+    const fn place_of(cmd_sn: u32) -> (usize, u32) {
+        let at = cmd_sn as usize % REMEMBERED;
+        (at / 32, 1 << (at % 32))
+    }
+
+    const fn is_skipped(&self, cmd_sn: u32) -> bool {
+        let (word, bit) = Self::place_of(cmd_sn);
+        self.skipped[word] & bit != 0
+    }
+
     /// The expected command was taken.
     #[inline]
-    pub(crate) fn advance(&mut self) {
+    pub(crate) const fn advance(&mut self) {
         self.expected = self.expected.wrapping_add(1);
-        while let Some(found) = self.skipped.iter_mut().find(|skipped| **skipped == Some(self.expected)) {
-            *found = None;
+        while self.is_skipped(self.expected) {
+            let (word, bit) = Self::place_of(self.expected);
+            self.skipped[word] &= !bit;
             self.expected = self.expected.wrapping_add(1);
         }
     }
@@ -75,13 +86,9 @@ impl Window {
             self.advance();
             return true;
         }
-        match self.skipped.iter_mut().find(|skipped| skipped.is_none()) {
-            Some(skipped) => {
-                *skipped = Some(ref_cmd_sn);
-                true
-            }
-            None => false,
-        }
+        let (word, bit) = Self::place_of(ref_cmd_sn);
+        self.skipped[word] |= bit;
+        true
     }
 }
 
@@ -104,6 +111,19 @@ mod tests {
     #[test]
     fn a_full_window_takes_none() {
         assert_eq!(Window::new(7).place(7, 0), Place::Outside);
+    }
+
+    #[test]
+    fn every_command_of_the_window_may_be_aborted_before_it_comes() {
+        let first = u32::MAX - 3;
+        let mut window = Window::new(first);
+        for skipped in 1..511 {
+            assert!(window.skip(first.wrapping_add(skipped), first.wrapping_add(511), 511), "{skipped}");
+        }
+        window.advance();
+        assert_eq!(window.expected(), first.wrapping_add(511));
+        assert_eq!(window.skipped, [0; REMEMBERED / 32]);
+        assert_eq!(window.place(first.wrapping_add(512), 511), Place::Early, "a number is free again");
     }
 
     #[test]

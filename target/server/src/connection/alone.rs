@@ -147,6 +147,9 @@ impl Driver<'_> {
     /// Whether something else than bytes could bring this connection on.
     pub(super) fn depends_on_others(&self) -> bool {
         let waits = || tasks::any_in_flight(&self.slots) || self.slots.is_any_in_line() || self.logging_out;
-        !self.mailbox.is_empty() || !self.deferred.is_empty() || !self.slots.is_empty() && waits()
+        !self.mailbox.is_empty()
+            || !self.management.is_empty()
+            || !self.deferred.is_empty()
+            || !self.slots.is_empty() && waits()
     }
 }

@@ -27,6 +27,9 @@ impl Driver<'_> {
         let luns = Arc::clone(&self.luns);
         let lun = lun_number(command.lun).and_then(|number| luns.get(number));
         let Some(lun) = lun else { return self.absent_unit(command) };
+        if !self.management.is_empty() && self.management.functions.affects(lun.number, command.cmd_sn) {
+            return self.protocol.forget(command.task);
+        }
         // Commands come in full feature phase only, and then there is a guest.
         let nexus = self.guest.as_ref().map_or(NexusId(u16::MAX), crate::target::Guest::nexus);
         let unsupported = command.fault == Some(CommandFault::Unsupported);

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use iesp_iscsi::{Collect, Event, Outbox, Received, TaskId};
+use iesp_iscsi::{Collect, CommandFault, Event, Outbox, Received, TaskId};
 use iesp_session::NoRoom;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -18,7 +18,8 @@ use crate::node::Door;
 /// A Data-Out unit that is received in place.
 #[derive(Debug)]
 pub struct Placing {
-    task: TaskId,
+    /// `None`: it was aborted.
+    task: Option<TaskId>,
     /// The task's buffer.
     buffer: Buffer,
     /// Where the unit's data begin and end in it.
@@ -30,8 +31,13 @@ pub struct Placing {
 
 impl Placing {
     /// Which task it is for.
-    pub const fn task(&self) -> TaskId {
+    pub const fn task(&self) -> Option<TaskId> {
         self.task
+    }
+
+    /// Its task has ended: what comes is received to be dropped.
+    pub const fn disown(&mut self) {
+        self.task = None;
     }
 
     /// The task's buffer.
@@ -120,6 +126,7 @@ impl Driver<'_> {
             if let Some(unit) = self.early.turn(self.protocol.expected_cmd_sn()) {
                 // It is whole, and there is room for its answer.
                 self.take_unit(&unit, now, true)?;
+                self.check_management();
                 continue;
             }
             let pending = inbox.pending();
@@ -129,6 +136,7 @@ impl Driver<'_> {
                 Taken::Incomplete { need } => return Ok(Next::Wait(need)),
             };
             inbox.take(consumed);
+            self.check_management();
             if let Some(placing) = &mut self.placing {
                 let here = placing.rest().len().min(inbox.pending().len());
                 placing.rest()[..here].copy_from_slice(&inbox.pending()[..here]);
@@ -173,7 +181,7 @@ impl Driver<'_> {
             Event::Data { task, offset, data, complete } => self.data(task, offset, data, complete),
             Event::Handled => {}
             Event::Place { task, offset, len } => self.begin_placing(task, offset as usize, len as usize)?,
-            Event::DataFault { task, fault } => self.fail(task, fault),
+            Event::DataFault { task, fault } => self.gathered(task, Some(fault)),
             Event::TaskManagement(request, named) => self.manage(request, named),
             Event::Logout => self.begin_logout(),
             Event::LoggedIn => joined = true,
@@ -197,7 +205,7 @@ impl Driver<'_> {
             }
         }
         if complete {
-            self.schedule(task, &[]);
+            self.gathered(task, None);
         }
     }
 
@@ -205,7 +213,7 @@ impl Driver<'_> {
         let buffer = self.slots[task].data.take().filter(|buffer| buffer.len() >= offset + len);
         // `collect` was told how long the data are, and the buffer is as long.
         let buffer = buffer.ok_or(End::Closed("data for a task without a buffer"))?;
-        self.placing = Some(Placing { task, buffer, start: offset, end: offset + len, filled: 0 });
+        self.placing = Some(Placing { task: Some(task), buffer, start: offset, end: offset + len, filled: 0 });
         Ok(())
     }
 
@@ -226,18 +234,27 @@ impl Driver<'_> {
         if matches!(event, Ok(Event::Data { .. })) {
             self.entry.counters().data_out.add((placing.end - placing.start) as u64);
         }
-        let slot = &mut self.slots[placing.task];
-        slot.data = Some(placing.buffer);
-        if self.slots.is_aborted(placing.task) {
-            self.drop_task(placing.task);
-            return Ok(None);
-        }
+        let Some(task) = placing.task else {
+            self.buffers.give(placing.buffer);
+            return event.map(|_| None).map_err(End::from);
+        };
+        self.slots[task].data = Some(placing.buffer);
         match event? {
-            Event::Data { task, complete: true, .. } => self.schedule(task, &[]),
-            Event::DataFault { task, fault } => self.fail(task, fault),
+            Event::Data { task, complete: true, .. } => self.gathered(task, None),
+            Event::DataFault { task, fault } => self.gathered(task, Some(fault)),
             _ => {}
         }
         Ok(None)
+    }
+
+    /// No more data come for a task.
+    fn gathered(&mut self, task: TaskId, fault: Option<CommandFault>) {
+        match fault {
+            // A task management function waited for them.
+            _ if self.slots.is_aborted(task) => self.drop_task(task),
+            Some(fault) => self.fail(task, fault),
+            None => self.schedule(task, &[]),
+        }
     }
 
     /// Room for data that come after their command. False where there is none: the task was answered.

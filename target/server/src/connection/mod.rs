@@ -455,7 +455,8 @@ impl<'t> Driver<'t> {
 
     /// Sets the timer, unless it is set to an earlier time anyway: then it is looked at when that has come.
     fn arm(&mut self, sleep: &mut Pin<Box<Sleep>>) {
-        let Some(due) = self.protocol.poll_timeout() else { return };
+        let management = self.management.functions.poll_timeout();
+        let Some(due) = [self.protocol.poll_timeout(), management].into_iter().flatten().min() else { return };
         let due = self.clock.instant(due);
         if self.deadline.is_none_or(|deadline| due < deadline) {
             self.deadline = Some(due);
@@ -468,6 +469,7 @@ impl<'t> Driver<'t> {
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let result = self.protocol.handle_timeout(now, &mut out);
         self.outgoing.len = out.len();
+        self.on_management_time(now);
         result.map_err(End::from)
     }
 
@@ -476,7 +478,7 @@ impl<'t> Driver<'t> {
         match message {
             Message::Served { task, outcome, buffer } => self.served(task, outcome, buffer),
             Message::Wake { lun } => self.retry_blocked(lun),
-            Message::Abort { lun, cleared_by, receipt } => self.abort_for_another(lun, cleared_by, receipt),
+            Message::Abort { lun, receipt } => self.abort_for_another(lun, receipt),
             Message::Quiet { number } => self.others_are_quiet(number),
             Message::Close(reason) => self.ending = Some(End::Closed(reason)),
             Message::Shutdown(reason) => self.shut_down(reason),

@@ -368,6 +368,11 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         if self.work_of == Some(id) {
             self.work_of = None;
         }
+        self.tell_of_end(wake);
+    }
+
+    /// A task has ended; `wake`: others may have waited for its range.
+    pub(super) fn tell_of_end(&mut self, wake: bool) {
         self.retry |= self.slots.is_any_in_line();
         if wake {
             self.target.seats.tell_others(None, |mail| mail.wake = true);

@@ -49,11 +49,12 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             }
             Event::Handled => {}
             Event::Place { .. } => return Err(End::Closed("a unit that is not whole")),
+            Event::DataFault { task, .. } if self.slots.is_aborted(task) => self.drop_task(task),
             Event::DataFault { task, fault } => self.fail(task, fault).await?,
             Event::TaskManagement(request, named) => self.manage(request, named).await?,
             Event::Logout => {
                 // RFC 7143 11.14: "the target MUST terminate all pending commands".
-                self.abort_of(None);
+                self.abort_set(None, false);
                 self.make_room(ANSWER).await?;
                 self.put(|protocol, out| protocol.logout_response(out));
                 self.send().await?;
@@ -72,6 +73,10 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let target = self.target;
         let lun = lun_number(command.lun).and_then(|number| target.lun(number));
         let Some(lun) = lun else { return self.absent_unit(command).await };
+        if self.management.affects(lun.number, command.cmd_sn) {
+            self.protocol.forget(command.task);
+            return Ok(());
+        }
         let unsupported = command.fault == Some(CommandFault::Unsupported);
         let cdb = if unsupported { &LONG_CDB } else { &command.cdb };
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
@@ -205,6 +210,13 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     /// A piece of a task's data.
     async fn data(&mut self, id: TaskId, offset: u32, data: &[u8], complete: bool) -> Result<(), End> {
         let Some(slot) = self.slots.get(id) else { return Ok(()) };
+        if self.slots.is_aborted(id) {
+            // A task management function waits for them.
+            if complete {
+                self.drop_task(id);
+            }
+            return Ok(());
+        }
         match slot.state {
             State::Streaming(_) => {
                 self.stream_in(id, data).await?;

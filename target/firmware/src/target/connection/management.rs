@@ -2,10 +2,12 @@
 
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::TaskId;
-use iesp_iscsi::pdu::{TaskFunction, TaskRequest, TaskResult};
+use iesp_iscsi::pdu::{TaskRequest, TaskResult};
 use iesp_scsi::lun_number;
+use iesp_session::{Decision, Effect, Scope};
 
 use super::input::ANSWER;
+use super::slots::State;
 use super::{Driver, End};
 use crate::board::Board;
 use crate::target::seats::Clear;
@@ -15,55 +17,59 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 {
     /// A task management function came.
     pub(super) async fn manage(&mut self, request: TaskRequest, named: Option<TaskId>) -> Result<(), End> {
-        let number = lun_number(request.lun).filter(|number| self.target.lun(*number).is_some());
-        let result = match (request.function, number) {
-            (TaskFunction::AbortTask, _) => match named {
-                // 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
-                Some(task) if number == Some(self.slots.lun(task)) => {
-                    self.drop_task(task);
-                    TaskResult::Complete
+        let lun = lun_number(request.lun).filter(|number| self.target.lun(*number).is_some());
+        let named = named.map(|task| (task, self.slots.lun(task)));
+        match self.management.begin(request, named, lun, self.target.now_ms()) {
+            Decision::Answer(result) => self.answer(&request, result).await,
+            Decision::Abort { scope, .. } => {
+                match scope {
+                    Scope::Task(task) => self.drop_task(task),
+                    // RFC 7143 4.2.3.3 a: data that R2Ts asked for are waited for.
+                    Scope::Unit(_) | Scope::Session => self.abort_set(scope.lun(), true),
                 }
-                _ => TaskResult::TaskDoesNotExist,
-            },
-            (TaskFunction::AbortTaskSet | TaskFunction::ClearTaskSet | TaskFunction::LogicalUnitReset, None) => {
-                TaskResult::LunDoesNotExist
+                self.management.all_are_aborted();
+                Ok(())
             }
-            (TaskFunction::AbortTaskSet, _) => {
-                self.abort_of(number);
-                TaskResult::Complete
-            }
-            (TaskFunction::ClearTaskSet, _) => {
-                self.abort_of(number);
-                self.clear_others(Clear { lun: number, by: Some(self.nexus()) }).await?;
-                TaskResult::Complete
-            }
-            (TaskFunction::LogicalUnitReset, Some(number)) => {
-                self.abort_of(Some(number));
-                self.clear_others(Clear { lun: Some(number), by: None }).await?;
-                if let Some(lun) = self.target.lun(number) {
-                    lun.unit.reset(Some(self.nexus()));
-                }
-                TaskResult::Complete
-            }
-            (TaskFunction::TargetWarmReset | TaskFunction::TargetColdReset, _) => {
-                self.abort_of(None);
-                self.clear_others(Clear { lun: None, by: None }).await?;
-                for lun in &self.target.luns {
-                    lun.unit.reset(None);
-                }
-                TaskResult::Complete
-            }
-            // ErrorRecoveryLevel 0 has no reassignment (11.5.1).
-            (TaskFunction::TaskReassign, _) => TaskResult::ReassignmentNotSupported,
-            // No ACA: NORMACA is 0 in the standard INQUIRY data.
-            _ => TaskResult::NotSupported,
-        };
-        self.make_room(ANSWER).await?;
-        self.put(|protocol, out| protocol.task_response(&request, result, out));
-        if request.function == TaskFunction::TargetColdReset {
-            self.send().await?;
-            self.target.seats.tell_others(None, |mail| mail.close = Some("target cold reset"));
         }
+    }
+
+    /// Answers the functions that need not wait any longer.
+    pub(super) async fn answer_functions(&mut self) -> Result<(), End> {
+        while let Some(scope) = self.management.handle_timeout(self.target.now_ms()) {
+            self.drop_aborted(scope);
+        }
+        loop {
+            let slots = &self.slots;
+            let is_quiet = |scope| slots.aborted(scope, |_| true).is_none();
+            let expected = self.protocol.expected_cmd_sn();
+            let Some((quiet, others)) = self.management.next_own_quiet(expected, is_quiet) else { return Ok(()) };
+            if let Some(scope) = others {
+                self.clear_others(Clear { lun: scope.lun() }).await?;
+            }
+            match quiet.effect {
+                Effect::None => {}
+                Effect::ResetUnit(number) => {
+                    if let Some(lun) = self.target.lun(number) {
+                        lun.unit.reset(Some(self.nexus()));
+                    }
+                }
+                Effect::ResetAll | Effect::ResetAndClose => {
+                    for lun in &self.target.luns {
+                        lun.unit.reset(None);
+                    }
+                }
+            }
+            self.answer(&quiet.request, TaskResult::Complete).await?;
+            if quiet.effect == Effect::ResetAndClose {
+                self.send().await?;
+                self.target.seats.tell_others(None, |mail| mail.close = Some("target cold reset"));
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: &TaskRequest, result: TaskResult) -> Result<(), End> {
+        self.make_room(ANSWER).await?;
+        self.put(|protocol, out| protocol.task_response(request, result, out));
         Ok(())
     }
 
@@ -74,7 +80,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             mail.clear = Some(match mail.clear {
                 None => clear,
                 Some(other) if other == clear => clear,
-                Some(_) => Clear { lun: None, by: None },
+                Some(_) => Clear { lun: None },
             });
         });
         loop {
@@ -103,27 +109,38 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
         self.retry |= mail.wake;
         if let Some(clear) = mail.clear {
-            if let (Some(by), Some(number)) = (clear.by, clear.lun)
-                && self.slots.any_of(|of| of == number)
-                && let Some(lun) = self.target.lun(number)
-            {
-                lun.unit.tasks_cleared(by, self.nexus());
-            }
-            self.abort_of(clear.lun);
+            self.abort_set(clear.lun, false);
         }
         self.target.seats.done(self.seat);
         Ok(())
     }
 
-    /// Aborts the tasks of one logical unit, or all.
-    pub(super) fn abort_of(&mut self, lun: Option<u16>) {
+    /// Aborts the tasks of a logical unit, or all; `waits`: those that asked for data end when these have come.
+    pub(super) fn abort_set(&mut self, lun: Option<u16>, waits: bool) {
         while let Some(id) = self.slots.youngest(lun) {
+            if waits && self.protocol.stop_soliciting(id) {
+                // What still comes goes nowhere, so that nobody need wait for its range.
+                let wake = self.abandon(id);
+                self.set(id, State::Running);
+                self.slots.mark_aborted(id);
+                self.tell_of_end(wake);
+            } else {
+                self.drop_task(id);
+            }
+        }
+        if !waits {
+            self.drop_aborted(lun.map_or(Scope::Session, Scope::Unit));
+        }
+    }
+
+    fn drop_aborted(&mut self, scope: Scope) {
+        while let Some(id) = self.slots.aborted(scope, |_| true) {
             self.drop_task(id);
         }
     }
 
     /// Ends a task without a word.
-    fn drop_task(&mut self, id: TaskId) {
+    pub(super) fn drop_task(&mut self, id: TaskId) {
         let wake = self.abandon(id);
         self.protocol.forget(id);
         self.vacate(id, wake);

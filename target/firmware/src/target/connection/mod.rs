@@ -19,7 +19,7 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::{Close, Connection, Limits, Outbox, Timeouts};
 use iesp_scsi::NexusId;
-use iesp_session::Tasks;
+use iesp_session::{Management, Tasks};
 
 use super::Target;
 use crate::Clock;
@@ -29,6 +29,9 @@ use slots::Slot;
 
 /// How long a peer may leave what is sent to it unread, in microseconds.
 const SEND_LIMIT_US: u32 = 60_000_000;
+
+/// Most task management functions that wait at a time.
+const FUNCTIONS: usize = 4;
 
 /// How long a login waits for the end of the session that it reinstates.
 const REINSTATEMENT_US: u32 = 10_000_000;
@@ -165,6 +168,8 @@ struct Driver<'a, 'm, B: Board, S, const CONNECTIONS: usize, const TASKS: usize,
     carries: &'a mut Carries,
     carries_used: [bool; CARRIES],
     slots: Tasks<Slot, TASKS>,
+    /// Task management functions that wait.
+    management: Management<FUNCTIONS>,
     /// Tasks that wait may have got what they wait for.
     retry: bool,
     /// A session of full feature phase.
@@ -215,6 +220,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             carries,
             carries_used: [false; CARRIES],
             slots: Tasks::new(|_| Slot::VACANT),
+            management: Management::default(),
             retry: false,
             seated: false,
             joined: false,
@@ -235,6 +241,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     async fn run(&mut self) -> Result<core::convert::Infallible, End> {
         loop {
             self.read_mail()?;
+            if !self.management.is_empty() {
+                self.answer_functions().await?;
+            }
             if core::mem::take(&mut self.retry) {
                 self.retry_waiting().await?;
                 continue;
@@ -305,7 +314,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let room = self.inbox.get_mut(self.end..).unwrap_or_default();
         let (target, seat) = (self.target, self.seat);
         let now = target.now_ms();
-        let due = self.protocol.poll_timeout().map_or(60_000, |due| due.saturating_sub(now).min(60_000));
+        let due = [self.protocol.poll_timeout(), self.management.poll_timeout()].into_iter().flatten().min();
+        let due = due.map_or(60_000, |due| due.saturating_sub(now).min(60_000));
         let mail = poll_fn(|cx| target.seats.poll_mail(seat, cx));
         let timer = target.clock.sleep_us(due as u32 * 1000);
         match select3(self.stream.read(room), mail, timer).await {
@@ -368,7 +378,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// Nothing of this connection may touch the disks when its session is gone.
     async fn finish(&mut self, end: End) {
-        self.abort_of(None);
+        self.abort_set(None, false);
         if let End::Protocol(_) = end {
             // The last word says why; a peer that does not take it goes without.
             let _ = self.send().await;
