@@ -28,6 +28,6 @@ pub const fn end() {}
 ///
 /// # Errors
 /// The job.
-pub const fn submit(job: Job, _: &File) -> Result<(), Job> {
+pub const fn submit(job: Job, _: &File, _: bool) -> Result<(), Job> {
     Err(job)
 }

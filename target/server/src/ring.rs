@@ -28,6 +28,9 @@ const GROUP: u32 = 4;
 /// `linux/io_uring.h`: IORING_ENTER_GETEVENTS.
 const GETEVENTS: u32 = 1;
 
+/// `linux/fs.h`: RWF_NOWAIT.
+const NOWAIT: i32 = 8;
+
 thread_local! {
     static RING: RefCell<Option<Ring>> = const { RefCell::new(None) };
 }
@@ -86,13 +89,13 @@ pub fn end() {
     drop(RING.take());
 }
 
-/// Takes a read or a write of `file`. What the ring does not take comes back.
+/// Takes a read or a write of `file`; where `direct`, one past the page cache. What the ring does not take comes back.
 ///
 /// # Errors
 /// The job.
-pub fn submit(job: Job, file: &File) -> Result<(), Job> {
+pub fn submit(job: Job, file: &File, direct: bool) -> Result<(), Job> {
     RING.with(|ring| match ring.try_borrow_mut().as_deref_mut() {
-        Ok(Some(ring)) => ring.submit(job, file.as_raw_fd()),
+        Ok(Some(ring)) => ring.submit(job, file.as_raw_fd(), direct),
         _ => Err(job),
     })
 }
@@ -102,8 +105,8 @@ fn with<T>(act: impl FnOnce(&mut Ring) -> T) -> Option<T> {
 }
 
 impl Ring {
-    fn submit(&mut self, mut job: Job, file: RawFd) -> Result<(), Job> {
-        let Some(entry) = entry(&mut job, types::Fd(file)) else { return Err(job) };
+    fn submit(&mut self, mut job: Job, file: RawFd, direct: bool) -> Result<(), Job> {
+        let Some(entry) = entry(&mut job, types::Fd(file), direct) else { return Err(job) };
         let Some(number) = self.free.pop() else { return Err(job) };
         let entry = entry.user_data(number as u64);
         // SAFETY: the buffer's memory stays where it is and is touched by nobody until the job leaves `jobs`, which it does
@@ -186,17 +189,22 @@ impl Ring {
 }
 
 /// What the kernel is asked; `None` for what is not asked this way.
-fn entry(job: &mut Job, file: types::Fd) -> Option<squeue::Entry> {
+fn entry(job: &mut Job, file: types::Fd, direct: bool) -> Option<squeue::Entry> {
+    // What would sleep is a disk thread's, of which each disk has its own. The kernel's workers are shared by all: a disk that
+    // does not answer would take them. Reads through the page cache wait without one.
+    let flags = if direct { NOWAIT } else { 0 };
     match job.work {
         Work::Read { offset, len } => {
             let room = job.buffer.get_mut(..len)?;
-            Some(opcode::Read::new(file, room.as_mut_ptr(), u32::try_from(len).ok()?).offset(offset).build())
+            let read = opcode::Read::new(file, room.as_mut_ptr(), u32::try_from(len).ok()?).offset(offset);
+            Some(read.rw_flags(flags).build())
         }
         // A durable one, too: the sync that makes it so is the disk's, not this write's. Of one call for both (RWF_DSYNC)
         // nobody could tell whether the write failed, which loses nothing, or the device's cache.
         Work::Write { offset, from, len, .. } => {
             let data = job.buffer.get(from..from.checked_add(len)?)?;
-            Some(opcode::Write::new(file, data.as_ptr(), u32::try_from(len).ok()?).offset(offset).build())
+            let write = opcode::Write::new(file, data.as_ptr(), u32::try_from(len).ok()?).offset(offset);
+            Some(write.rw_flags(flags).build())
         }
         _ => None,
     }

@@ -11,7 +11,7 @@ use crate::support::{Client, Iesp, cdb};
 pub struct Loop(pub String);
 
 impl Loop {
-    fn on(image: &str) -> Self {
+    pub fn on(image: &str) -> Self {
         Self::by(Command::new("losetup").args(["--find", "--show", image]))
     }
 
@@ -22,6 +22,13 @@ impl Loop {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-ec", script, "sh", &room.to_string()]).arg(folder);
         Self::by(&mut command)
+    }
+
+    /// A device of 4 MiB that cannot discard, on a file of a ramfs.
+    pub fn without_holes(folder: &Path) -> Self {
+        let script = "mount -t ramfs none \"$1\"\ntruncate -s 4M \"$1/disk\"\nlosetup --find --show \"$1/disk\"";
+        let mut command = Command::new("unshare");
+        Self::by(command.args(["--mount", "sh", "-ec", script, "sh"]).arg(folder))
     }
 
     pub fn by(command: &mut Command) -> Self {

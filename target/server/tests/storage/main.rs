@@ -6,5 +6,8 @@ mod support;
 mod durability;
 mod engines;
 mod failures;
+mod frozen;
 mod loops;
+mod lost;
 mod place;
+mod thin;

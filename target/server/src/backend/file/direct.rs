@@ -35,9 +35,21 @@ impl Alignment {
         Ok(Self { memory, block })
     }
 
-    /// Whether memory may be read into or written from.
-    pub(super) fn suits(self, memory: &[u8]) -> bool {
-        memory.as_ptr().addr().is_multiple_of(self.memory)
+    /// Whether memory may be read into or written from, at this offset of the file.
+    pub(super) fn suits(self, memory: &[u8], offset: u64) -> bool {
+        memory.as_ptr().addr().is_multiple_of(self.memory) && self.is_whole(offset, memory.len())
+    }
+
+    /// Whether a range is whole blocks: an initiator may want less of the last one.
+    pub(super) const fn is_whole(self, offset: u64, len: usize) -> bool {
+        offset.is_multiple_of(self.block as u64) && len.is_multiple_of(self.block)
+    }
+
+    /// The whole blocks around a range: where they begin, and their bytes.
+    pub(super) const fn around(self, offset: u64, len: usize) -> (u64, usize) {
+        let block = self.block as u64;
+        let (start, end) = (offset / block * block, (offset + len as u64).next_multiple_of(block));
+        (start, (end - start) as usize)
     }
 
     /// Of so many bytes that were moved, those that are whole blocks: what comes next begins at one.

@@ -53,11 +53,42 @@ pub fn is_in_memory(file: &File) -> bool {
 }
 
 /// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
-pub fn granularity(metadata: &Metadata, medium: Medium) -> u32 {
-    match medium {
-        Medium::File => u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20),
+pub fn granularity(file: &File, medium: Medium) -> Option<u32> {
+    Some(match medium {
+        Medium::File => u32::try_from(file.metadata().ok()?.blksize()).unwrap_or(4096).clamp(512, 1 << 20),
         Medium::Device | Medium::Memory => 4096,
+    })
+}
+
+/// The same, where space can be given back: tried behind the file's end, where nothing is; a device says so.
+pub fn holes(file: &File, medium: Medium, len: u64) -> Option<u32> {
+    let granularity = granularity(file, medium)?;
+    if medium == Medium::Device {
+        return device_holes(file).map(|unit| unit.max(granularity));
     }
+    let behind = len.next_multiple_of(u64::from(granularity));
+    match punch(file, behind, u64::from(granularity)) {
+        // No offset is larger: the file system was asked all the same.
+        Err(error) if error.raw_os_error() != Some(Errno::FBIG.raw_os_error()) => None,
+        _ => Some(granularity),
+    }
+}
+
+/// Bytes of the unit in which a device gives space back; it has to read as zeros afterwards, which is WRITE ZEROES with leave
+/// to discard.
+fn device_holes(file: &File) -> Option<u32> {
+    let number = file.metadata().ok()?.rdev();
+    let device = format!("/sys/dev/block/{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+    // A partition's queue is its disk's.
+    let limit = |name: &str| {
+        let read = |place: &str| std::fs::read_to_string(format!("{device}/{place}/{name}")).ok();
+        read("queue").or_else(|| read("../queue"))?.trim().parse::<u64>().ok()
+    };
+    if limit("discard_max_bytes")? == 0 || limit("write_zeroes_max_bytes")? == 0 {
+        return None;
+    }
+    let unit = limit("discard_granularity").and_then(|bytes| u32::try_from(bytes).ok());
+    Some(unit.filter(|unit| unit.is_power_of_two()).unwrap_or(4096))
 }
 
 /// Bytes that it takes below.

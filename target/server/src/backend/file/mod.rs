@@ -4,6 +4,7 @@
 
 mod direct;
 mod length;
+mod narrow;
 mod open;
 #[cfg(not(target_os = "linux"))]
 mod simple;
@@ -50,6 +51,14 @@ pub enum Medium {
     Device,
     /// The page cache is the medium (tmpfs): no call waits for a device, and a flush has nothing to do.
     Memory,
+}
+
+/// A read or a write that did not get to its end.
+#[derive(Debug)]
+struct Stopped {
+    /// The byte of the file that it did not get past.
+    at: u64,
+    error: io::Error,
 }
 
 /// A backend on a file descriptor.
@@ -122,11 +131,12 @@ impl FileBackend {
             _ => error.into(),
         })?;
         open::check_len(len, options.block_size)?;
-        let granularity = file.metadata().map_or(4096, |metadata| sys::granularity(&metadata, medium));
+        // What is read only is as its owner made it.
+        let holes = if options.read_only { sys::granularity(&file, medium) } else { sys::holes(&file, medium, len) };
         let facts = Facts {
             len,
             read_only: options.read_only,
-            discard_granularity: if options.unmap { granularity } else { 0 },
+            discard_granularity: if options.unmap { holes.unwrap_or(0) } else { 0 },
             // The page cache.
             volatile_cache: true,
             rotational: false,
@@ -141,7 +151,8 @@ impl FileBackend {
             block_size: options.block_size,
             unmap_zeros: options.unmap_zeros && facts.discard_granularity != 0,
             read_cached: AtomicBool::new(true),
-            write_cached: AtomicBool::new(true),
+            // A file system may be frozen (fsfreeze(8)): then a write sleeps before it looks whether it may wait.
+            write_cached: AtomicBool::new(medium != Medium::File),
             durability: Durability::new("memory"),
             threads: Threads::new(),
             length: Length::new(len),
@@ -154,43 +165,72 @@ impl FileBackend {
     }
 
     /// All of `buffer`. An end of the file before that is an error: it was cut under us.
-    fn read_all(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        if self.direct.is_some_and(|alignment| !alignment.suits(buffer)) {
-            let mut aligned = Buffer::new(buffer.len());
-            self.read_all(&mut aligned, offset)?;
-            buffer.copy_from_slice(&aligned);
+    fn read_all(&self, mut buffer: &mut [u8], mut offset: u64) -> Result<(), Stopped> {
+        if let Some(alignment) = self.direct.filter(|alignment| !alignment.suits(buffer, offset)) {
+            let (start, len) = alignment.around(offset, buffer.len());
+            let mut aligned = Buffer::new(len);
+            self.read_all(&mut aligned, start)?;
+            let from = (offset - start) as usize;
+            buffer.copy_from_slice(&aligned[from..from + buffer.len()]);
             return Ok(());
         }
         while !buffer.is_empty() {
             match sys::read_at(&self.file, buffer, offset).map(|count| self.whole(count)) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(Stopped { at: offset, error: ErrorKind::UnexpectedEof.into() }),
                 Ok(count) => {
                     buffer = &mut buffer[count..];
                     offset += count as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Stopped { at: offset, error }),
             }
         }
         Ok(())
     }
 
-    fn write_all(&self, mut data: &[u8], mut offset: u64) -> io::Result<()> {
-        if self.direct.is_some_and(|alignment| !alignment.suits(data)) {
+    /// All of `data`, which are whole blocks.
+    fn write_all(&self, mut data: &[u8], mut offset: u64) -> Result<(), Stopped> {
+        if self.direct.is_some_and(|alignment| !alignment.suits(data, offset)) {
             return self.write_all(&Buffer::of(data), offset);
         }
         while !data.is_empty() {
             match sys::write_at(&self.file, data, offset).map(|count| self.whole(count)) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(Stopped { at: offset, error: ErrorKind::WriteZero.into() }),
                 Ok(count) => {
                     data = &data[count..];
                     offset += count as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Stopped { at: offset, error }),
             }
         }
         Ok(())
+    }
+
+    /// What it means that a read or a write of `len` bytes stopped; `attempt` tries a part of it again, to find the block that
+    /// failed first.
+    #[cold]
+    fn located(&self, stopped: &Stopped, offset: u64, len: usize, attempt: impl FnMut(u64, usize) -> bool) -> IoError {
+        let error = self.failure(&stopped.error);
+        let block = u64::from(self.block_size);
+        let begins = |byte: u64| byte / block * block;
+        if error != IoError::Medium {
+            return error;
+        }
+        if let Some(byte) = self.length.lost(offset, len) {
+            return IoError::MediumAt(begins(byte));
+        }
+        let end = (offset + len as u64).next_multiple_of(block);
+        narrow::first_bad(begins(stopped.at), end, block, attempt).map_or(error, IoError::MediumAt)
+    }
+
+    /// Nothing of the range was lost when the file was cut.
+    fn check_lost(&self, offset: u64, len: usize) -> Result<(), IoError> {
+        match self.length.lost(offset, len) {
+            None => Ok(()),
+            Some(_) if self.medium == Medium::Device => Err(IoError::NotReady),
+            Some(byte) => Err(IoError::MediumAt(byte / u64::from(self.block_size) * u64::from(self.block_size))),
+        }
     }
 
     fn whole(&self, count: usize) -> usize {
@@ -216,11 +256,28 @@ impl FileBackend {
         if self.medium == Medium::Device { IoError::NotReady } else { IoError::Medium }
     }
 
-    /// Before it is written to: nothing is where it was cut of late.
+    /// Before it is written to, from `offset` on: nothing is where it was cut of late.
     #[inline]
-    fn check_length(&self) -> Result<(), IoError> {
-        let is_cut = self.is_watched() && self.length.is_cut_of_late(&self.name, || sys::len(&self.file));
+    fn check_length(&self, offset: u64, len: u64) -> Result<(), IoError> {
+        if !self.is_watched() {
+            return Ok(());
+        }
+        // A write up to the end would make a file as long as it was before anybody looks again.
+        let is_cut = if offset + len >= self.length.get() {
+            self.is_cut()
+        } else {
+            self.length.is_cut_of_late(&self.name, || sys::len(&self.file))
+        };
         if is_cut { Err(self.cut()) } else { Ok(()) }
+    }
+
+    /// Before it is read from: what was lost of it stays lost.
+    #[inline]
+    fn check_read(&self, offset: u64, len: usize) -> Result<(), IoError> {
+        if self.is_watched() && self.length.is_cut_of_late(&self.name, || sys::len(&self.file)) {
+            return self.check_lost(offset, len);
+        }
+        Ok(())
     }
 
     /// Something was written that is not durable yet.
@@ -231,10 +288,10 @@ impl FileBackend {
         }
     }
 
-    fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<(), Stopped> {
         match sys::zero(&self.file, offset, len) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
-            result => return result,
+            result => return result.map_err(|error| Stopped { at: offset, error }),
         }
         let mut done = 0;
         while done < len {
@@ -283,14 +340,22 @@ impl Backend for FileBackend {
 
     fn submit(&self, job: Job) -> Result<(), Job> {
         match job.work {
-            Work::Read { .. } => ring::submit(job, &self.file),
-            // Through the page cache a write seldom waits for a device, and the kernel would have a thread do it, too.
-            Work::Write { from, len, .. } if self.direct.is_some() => {
-                let zeros = self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero);
-                if zeros || self.check_length().is_err() {
+            Work::Read { offset, len } => {
+                let whole = self.direct.is_none_or(|alignment| alignment.is_whole(offset, len));
+                // Where the page cache cannot be asked, the kernel's workers would wait for it, which all disks share.
+                let waits = self.direct.is_none() && !self.read_cached.load(Ordering::Relaxed);
+                if !whole || waits || self.check_read(offset, len).is_err() {
                     return Err(job);
                 }
-                ring::submit(job, &self.file)
+                ring::submit(job, &self.file, self.direct.is_some())
+            }
+            // Through the page cache a write seldom waits for a device, and the kernel would have a thread do it, too.
+            Work::Write { offset, from, len, .. } if self.direct.is_some() => {
+                let zeros = self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero);
+                if zeros || self.check_length(offset, len as u64).is_err() {
+                    return Err(job);
+                }
+                ring::submit(job, &self.file, true)
             }
             // No thread for each that waits for the same sync.
             Work::Flush if self.medium != Medium::Memory => {
@@ -314,14 +379,26 @@ impl Backend for FileBackend {
     }
 
     fn restore(&self) -> Result<bool, IoError> {
-        self.durability.restore(|| self.sync_file())
+        if !sys::len(&self.file).is_ok_and(|len| len >= self.length.get()) {
+            return Err(self.cut());
+        }
+        let was_cut = self.length.forget();
+        if was_cut {
+            tracing::warn!(disk = %self.name, "the disk was given back: it counts as it is now");
+        }
+        Ok(self.durability.restore(|| self.sync_file())? || was_cut)
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {
+        self.check_read(offset, buffer.len())?;
         if self.inline(patience) {
+            let len = buffer.len();
             return match self.read_all(buffer, offset) {
                 Ok(()) => Ok(Served::Done(())),
-                Err(error) => Err(self.failure(&error)),
+                Err(stopped) => {
+                    Err(self
+                        .located(&stopped, offset, len, |at, count| self.read_all(&mut Buffer::new(count), at).is_ok()))
+                }
             };
         }
         if self.direct.is_some() || !self.read_cached.load(Ordering::Relaxed) {
@@ -332,12 +409,18 @@ impl Backend for FileBackend {
     }
 
     fn write(&self, offset: u64, data: &[u8], durable: bool, patience: Patience) -> Result<Served, IoError> {
-        self.check_length()?;
+        self.check_length(offset, data.len() as u64)?;
         if self.unmap_zeros && is_zero(data) {
             return self.zero_durably(offset, data.len() as u64, durable, patience);
         }
         if self.inline(patience) {
-            self.write_all(data, offset).map_err(|error| self.failure(&error))?;
+            self.write_all(data, offset).map_err(|stopped| {
+                // Once more, the same bytes: the task still holds its range.
+                self.located(&stopped, offset, data.len(), |at, count| {
+                    let from = (at - offset) as usize;
+                    data.get(from..from + count).is_some_and(|part| self.write_all(part, at).is_ok())
+                })
+            })?;
             self.wrote();
             if durable {
                 self.sync()?;
@@ -374,7 +457,7 @@ impl Backend for FileBackend {
         if !self.inline(patience) || patience == Patience::None && len > INLINE_UNMAP {
             return Ok(Served::WouldBlock);
         }
-        self.check_length()?;
+        self.check_length(offset, len)?;
         if unmap && self.facts.discard_granularity != 0 {
             match sys::punch(&self.file, offset, len) {
                 Ok(()) => {
@@ -386,7 +469,7 @@ impl Backend for FileBackend {
                 Err(error) => return Err(self.failure(&error)),
             }
         }
-        self.write_zeros(offset, len).map_err(|error| self.failure(&error))?;
+        self.write_zeros(offset, len).map_err(|stopped| self.failure(&stopped.error))?;
         self.wrote();
         Ok(Served::Done(()))
     }

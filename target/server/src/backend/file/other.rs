@@ -49,8 +49,24 @@ pub fn memory(len: u64) -> io::Result<File> {
 }
 
 /// Bytes of the unit in which space is given back: the file system's block, as `stat` tells it.
-pub fn granularity(metadata: &Metadata, _: Medium) -> u32 {
-    u32::try_from(metadata.blksize()).unwrap_or(4096).clamp(512, 1 << 20)
+pub fn granularity(file: &File, _: Medium) -> Option<u32> {
+    Some(u32::try_from(file.metadata().ok()?.blksize()).unwrap_or(4096).clamp(512, 1 << 20))
+}
+
+/// The same, where space can be given back: APFS does it.
+#[cfg(target_vendor = "apple")]
+pub fn holes(file: &File, medium: Medium, _: u64) -> Option<u32> {
+    let name = rustix::fs::fstatfs(file).ok()?.f_fstypename;
+    let name = name.iter().take_while(|letter| **letter != 0).map(|letter| *letter as u8);
+    if name.eq(*b"apfs") { granularity(file, medium) } else { None }
+}
+
+/// The same, where space can be given back: tried behind the file's end, where nothing is.
+#[cfg(not(target_vendor = "apple"))]
+pub fn holes(file: &File, medium: Medium, len: u64) -> Option<u32> {
+    let granularity = granularity(file, medium)?;
+    let behind = len.next_multiple_of(u64::from(granularity));
+    punch(file, behind, u64::from(granularity)).ok().map(|()| granularity)
 }
 
 /// Bytes that it takes below.

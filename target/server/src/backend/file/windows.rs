@@ -65,8 +65,13 @@ pub fn memory(len: u64) -> io::Result<File> {
 }
 
 /// Bytes of the unit in which NTFS gives space back: sixteen clusters of 4 KiB ([MS-FSCC] 2.1.5).
-pub fn granularity(_: &Metadata, _: Medium) -> u32 {
-    64 << 10
+pub const fn granularity(_: &File, _: Medium) -> Option<u32> {
+    Some(64 << 10)
+}
+
+/// The same, where the file system has sparse files.
+pub fn holes(file: &File, medium: Medium, _: u64) -> Option<u32> {
+    control(file, FSCTL_SET_SPARSE, &(), &mut ()).ok().and_then(|_| granularity(file, medium))
 }
 
 /// Bytes that it takes below: not told without another handle, so that it counts as full.
