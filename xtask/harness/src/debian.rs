@@ -68,6 +68,73 @@ pub fn fetch(packages: &[Package], folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(packages.iter().map(|package| folder.join(&package.file)).collect())
 }
 
+/// Fetches a file of a source package from one of these suites into a folder, and answers with its path. Where packages come from is
+/// what the system's own apt is told; its lists and its configuration stay as they are. Who needs the file knows its checksum.
+///
+/// # Errors
+/// When apt is not there, or none of its places has that file in these suites.
+pub fn fetch_source(package: &str, file: &str, suites: &[String], folder: &Path) -> Result<PathBuf> {
+    if find_program("apt-get").is_none() {
+        bail!("this system has no apt-get");
+    }
+    let format = "$(REPO_URI) $(COMPONENT)";
+    let places = output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;
+    let mut said = String::from("apt is told of no place for packages");
+    for suite in suites {
+        // A state of its own: these lists are nobody else's.
+        let own = tempfile::tempdir_in(folder)?;
+        for part in ["lists/partial", "cache/archives/partial"] {
+            std::fs::create_dir_all(own.path().join(part))?;
+        }
+        let list = own.path().join("sources.list");
+        std::fs::write(&list, source_lines(&places, suite))
+            .with_context(|| format!("cannot write {}", list.display()))?;
+        // Not every place has every suite: what counts is whether the file comes.
+        let mut update = with_state(own.path());
+        let updated = output(update.arg("update"));
+        let mut source = with_state(own.path());
+        source.args(["source", "--download-only", "--tar-only"]).arg(format!("{package}/{suite}")).current_dir(folder);
+        let fetched = output(&mut source);
+        let path = folder.join(file);
+        if path.is_file() {
+            return Ok(path);
+        }
+        if let Some(error) = fetched.err().or(updated.err()) {
+            said = format!("{error:#}");
+        }
+    }
+    bail!("apt finds no {file} in {}: {said}", suites.join(" or "))
+}
+
+/// What is configured as `PLACE COMPONENT`, as lines for the sources of another suite there: each place once.
+fn source_lines(places: &str, suite: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for (place, component) in places.lines().filter_map(|line| line.split_once(' ')) {
+        let line = format!("deb-src {place} {suite} {component}\n");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.concat()
+}
+
+/// apt-get with sources and state of its own, and this system's keys.
+fn with_state(folder: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    let folder = folder.display();
+    for option in [
+        format!("Dir::Etc::sourcelist={folder}/sources.list"),
+        "Dir::Etc::sourceparts=/dev/null".to_owned(),
+        format!("Dir::State::lists={folder}/lists"),
+        format!("Dir::Cache={folder}/cache"),
+        "APT::Sandbox::User=".to_owned(),
+    ] {
+        command.args(["-o", &option]);
+    }
+    command.arg("-q");
+    command
+}
+
 fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).output();
@@ -105,6 +172,13 @@ mod tests {
         let text = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n  Depends: other\n";
         assert_eq!(first_dependency(text), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(first_dependency("x\n  PreDepends: y\n"), None);
+    }
+
+    #[test]
+    fn another_suites_sources_are_where_the_packages_are() {
+        let places = "mirror:/d main\nmirror:/d main\nmirror:/s main\n";
+        assert_eq!(source_lines(places, "x"), "deb-src mirror:/d x main\ndeb-src mirror:/s x main\n");
+        assert_eq!(source_lines("", "x"), "");
     }
 
     #[test]

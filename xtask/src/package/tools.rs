@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use xtask_common::workspace;
 
-/// A program on crates.io in one version.
+/// A program that cargo can install, in one version.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     /// The crate and its program.

@@ -337,17 +337,6 @@ pub const OPTIONAL: &[(Part, Requirement)] = &[
         },
     ),
     (
-        Part::NewerTool,
-        Requirement {
-            probe: Probe::Program("curl"),
-            why: "conformance --newer: fetches libiscsi's source",
-            apt: &["curl"],
-            dnf: &["curl"],
-            pacman: &["curl"],
-            note: None,
-        },
-    ),
-    (
         Part::Rp2040,
         Requirement {
             probe: Probe::Program("npm"),

@@ -9,14 +9,16 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use xtask_common::workspace::{cache_folder, checksum, hex};
 
+use crate::debian;
+
 /// Where the source is.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Newer {
     /// libiscsi's version.
     pub version: String,
-    /// Addresses of the archive: the first that answers is taken.
-    pub urls: Vec<String>,
+    /// Debian's suites that may have it: the first that does is taken.
+    pub suites: Vec<String>,
     /// The archive's SHA-256, in hexadecimal digits.
     pub sha256: String,
     /// What is wrong in it.
@@ -121,13 +123,9 @@ pub fn build(newer: &Newer) -> Result<PathBuf> {
 
 /// Fetches and unpacks the source, and answers with its folder.
 fn fetch(newer: &Newer, folder: &Path) -> Result<PathBuf> {
-    let archive = folder.join("source.tar.gz");
-    let is_fetched = newer.urls.iter().any(|url| {
-        let mut curl = Command::new("curl");
-        curl.args(["--fail", "--silent", "--show-error", "--location", "--max-time", "120", "--output"]);
-        curl.arg(&archive).arg(url).stdin(Stdio::null()).status().is_ok_and(|status| status.success())
-    });
-    ensure!(is_fetched, "curl could not fetch libiscsi's source from {}", newer.urls.join(" nor from "));
+    let name = format!("libiscsi_{}.orig.tar.gz", newer.version);
+    let archive = debian::fetch_source("libiscsi", &name, &newer.suites, folder)
+        .context("NOT RUN HERE: the newer test-tool's source cannot be had")?;
     let found = checksum(&archive)?;
     ensure!(found == newer.sha256, "libiscsi's source has the SHA-256 {found}, and not {}", newer.sha256);
     let status = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder).status();
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn another_patch_makes_another_build() {
-        let newer = |patches| Newer { version: "1".into(), urls: Vec::new(), sha256: String::new(), patches };
+        let newer = |patches| Newer { version: "1".into(), suites: Vec::new(), sha256: String::new(), patches };
         assert_eq!(newer(vec![patch("a")]).id(), newer(vec![patch("a")]).id());
         assert_ne!(newer(vec![patch("a")]).id(), newer(vec![patch("b")]).id());
         assert!(newer(Vec::new()).id().starts_with("1-"));
