@@ -11,8 +11,11 @@
 //! - `summary`: medians, ratios, verdicts.
 //! - `print`: tables.
 //! - `against`: two results compared.
+//! - `commit`, `compare`: iesp beside itself at a commit.
 
 mod against;
+mod commit;
+mod compare;
 mod istgt;
 mod loads;
 mod peers;
@@ -29,11 +32,12 @@ use xtask_common::requirements;
 use xtask_common::workspace::{self, build_binary};
 
 use self::against::Kept;
+use self::commit::Commit;
 use self::loads::{LOADS, Load};
 use self::peers::{Peer, Server};
 use self::sample::{Sample, Times, measure};
 use self::summary::{LoadResult, check_proxy, summarise};
-use crate::measure::{Machine, MemoryFolder, full_image};
+use crate::measure::{Interval, Machine, MemoryFolder, full_image};
 
 /// More than so many percent of CPU time used by others make results doubtful.
 const BUSY: f64 = 5.0;
@@ -41,12 +45,12 @@ const BUSY: f64 = 5.0;
 /// The options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
-    /// How long to measure each load on each server in each round
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
-    seconds: f64,
-    /// How many rounds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// How long to measure each load on each server in each round [default: 2, against a commit 1]
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// How many rounds [default: 5, against a commit 15]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Only the loads whose name contains one of these, such as rr4k-32
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -62,9 +66,9 @@ pub struct BenchArgs {
     /// Keep the results in ci/bench under the name of the commit
     #[arg(long)]
     keep: bool,
-    /// Compare iesp with a result that was kept, and fail when it became slower
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
+    /// Compare iesp with itself at a commit, in turns, or with a result that was kept; fail when it became slower
+    #[arg(long, value_name = "COMMIT|FILE")]
+    against: Option<String>,
     /// Draw the results as PNG and SVG; the names of the pictures begin so
     #[arg(long, value_name = "PREFIX")]
     plots: Option<PathBuf>,
@@ -88,6 +92,22 @@ struct Scale {
     image_bytes: u64,
 }
 
+impl Scale {
+    /// What the command line says: with `--quick` so many rounds; without, these are the defaults.
+    fn of(args: &BenchArgs, quick_rounds: u32, rounds: u32, seconds: f64) -> Result<Self> {
+        if args.quick {
+            let times = Times { warm_up: 0.1, measure: 0.3 };
+            return Ok(Scale { rounds: quick_rounds, times, image_bytes: 128 << 20 });
+        }
+        let measure = args.seconds.unwrap_or(seconds);
+        if !(measure > 0.0 && measure <= 3600.0) {
+            bail!("--seconds is {measure}; it has to be more than 0 and at most 3600");
+        }
+        let times = Times { warm_up: 0.3, measure };
+        Ok(Scale { rounds: args.rounds.unwrap_or(rounds), times, image_bytes: 1 << 30 })
+    }
+}
+
 /// For each server, its samples in the order of the rounds.
 type PeerSamples = Vec<(Peer, Vec<Sample>)>;
 
@@ -97,26 +117,19 @@ type PeerSamples = Vec<(Peer, Vec<Sample>)>;
 /// Something does not build or run; or a wanted limit is missed.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let loads = chosen(&args.only)?;
-    let against = args.against.as_deref().map(Kept::read).transpose()?;
-    let servers = distinct(&if args.servers.is_empty() { installed() } else { args.servers.clone() });
-    let scale = if args.quick {
-        Scale { rounds: 1, times: Times { warm_up: 0.1, measure: 0.3 }, image_bytes: 128 << 20 }
-    } else if args.seconds > 0.0 && args.seconds <= 3600.0 {
-        Scale { rounds: args.rounds, times: Times { warm_up: 0.3, measure: args.seconds }, image_bytes: 1 << 30 }
-    } else {
-        bail!("--seconds is {}; it has to be more than 0 and at most 3600", args.seconds);
+    let against = match args.against.as_deref() {
+        Some(name) if !Path::new(name).is_file() => return against_commit(args, &Commit::find(name)?, &loads),
+        Some(file) => Some(Kept::read(Path::new(file))?),
+        None => None,
     };
+    let servers = distinct(&if args.servers.is_empty() { installed() } else { args.servers.clone() });
+    let scale = Scale::of(args, 1, 5, 2.0)?;
     let programs = servers.iter().map(|peer| Ok((*peer, peer.program()?))).collect::<Result<Vec<_>>>()?;
     let generator = build_binary("iesp-testkit", "iscsi-load", true)?;
 
     let machine = Machine::look();
     println!("{} CPUs, {}, Linux {}", machine.cpus, machine.model, machine.kernel);
-    if machine.busy_before > BUSY {
-        println!(
-            "The machine is not idle: {:.0} % of its CPU time was used before the first load.",
-            machine.busy_before
-        );
-    }
+    warn_if_busy(&machine);
     let folder = MemoryFolder::new()?;
     let image = folder.path().join("disk");
     full_image(&image, scale.image_bytes)?;
@@ -133,7 +146,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         "Medians of {} rounds of {} s (least..most); ratios are taken within a round.",
         scale.rounds, scale.times.measure
     );
-    let (rounds, seconds, commit) = (scale.rounds, scale.times.measure, commit());
+    let (rounds, seconds, commit) = (scale.rounds, scale.times.measure, commit_name());
     let report =
         Report { commit: &commit, machine: &machine, rounds, seconds, image_bytes: scale.image_bytes, loads: &results };
     let text = serde_json::to_string_pretty(&report)? + "\n";
@@ -153,6 +166,29 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let compared = against.map_or(Ok(()), |kept| kept.compare(&results, &machine, !args.quick));
     verdict(&results, args.quick)?;
     compared
+}
+
+/// Measures iesp beside itself at a commit.
+fn against_commit(args: &BenchArgs, commit: &Commit, loads: &[&Load]) -> Result<()> {
+    if args.keep || args.plots.is_some() || !args.servers.is_empty() {
+        bail!("--keep, --plots and --servers are not for --against COMMIT, which measures iesp alone, twice");
+    }
+    let scale = Scale::of(args, Interval::LEAST_ROUNDS, 15, 1.0)?;
+    if scale.rounds < Interval::LEAST_ROUNDS {
+        bail!("an interval takes at least {} rounds", Interval::LEAST_ROUNDS);
+    }
+    let now = Peer::Iesp.program()?;
+    let generator = build_binary("iesp-testkit", "iscsi-load", true)?;
+    compare::run(commit, loads, &scale, (&generator, &now), args.json.as_deref(), !args.quick)
+}
+
+fn warn_if_busy(machine: &Machine) {
+    if machine.busy_before > BUSY {
+        println!(
+            "The machine is not idle: {:.0} % of its CPU time was used before the first load.",
+            machine.busy_before
+        );
+    }
 }
 
 /// Every server that there is a program for.
@@ -178,7 +214,7 @@ fn installed() -> Vec<Peer> {
 }
 
 /// The short name of the commit that is measured; with changes that are not committed it says so.
-fn commit() -> String {
+fn commit_name() -> String {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git").args(arguments).current_dir(workspace::root()).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()

@@ -1,9 +1,12 @@
 //! What measurements share: medians and ranges, the machine, a disk in its memory.
 
+pub mod cores;
+mod interval;
 mod machine;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::interval::Interval;
 pub use self::machine::{Machine, MemoryFolder, full_image};
 
 /// Median and range of the rounds.
