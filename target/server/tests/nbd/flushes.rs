@@ -12,7 +12,7 @@ use crate::hostile::{shake_with, simple};
 use crate::servers::{pattern, session, uuid};
 use crate::support::Iesp;
 use crate::support::cdb;
-use crate::support::process::folder;
+use crate::support::process::{command, folder};
 
 const FLUSH: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const EIO: u32 = 5;
@@ -80,6 +80,13 @@ impl Failing {
     }
 }
 
+/// The program with an identity of its own for the export, which is kept in the folder.
+fn exclusive(url: &str, folder: &Path) -> Iesp {
+    let mut command = command(&["-d", url, "-i", "127.0.0.1", "-p", "0"]);
+    command.env("STATE_DIRECTORY", folder);
+    Iesp::spawn(command)
+}
+
 /// Two flushes are asked for at once; the write that they cover is dropped, and one is told.
 #[test]
 fn flushes_at_the_same_time_have_one_result() {
@@ -88,10 +95,7 @@ fn flushes_at_the_same_time_have_one_result() {
         let (socket, server) = (folder.path().join("failing"), Arc::new(Failing::default()));
         server.serve(&socket);
         let url = format!("nbd+unix:///?socket={}", socket.display());
-        let mut arguments = vec!["-d".to_owned(), url, "--uuid".to_owned(), uuid()];
-        // The default where a UUID is given.
-        arguments.extend((!shared).then(|| "--nbd-shared=false".to_owned()));
-        let iesp = Iesp::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let iesp = if shared { Iesp::start(&["-d", &url, "--uuid", &uuid()]) } else { exclusive(&url, folder.path()) };
         let mut client = session(&iesp);
         client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
         server.armed.store(true, Ordering::SeqCst);
@@ -118,7 +122,7 @@ fn a_failed_write_with_fua_may_have_lost_older_ones() {
     let (socket, server) = (folder.path().join("failing"), Arc::new(Failing::default()));
     server.serve(&socket);
     let url = format!("nbd+unix:///?socket={}", socket.display());
-    let iesp = Iesp::start(&["-d", &url, "--uuid", &uuid(), "--nbd-shared=false"]);
+    let iesp = exclusive(&url, folder.path());
     let mut client = session(&iesp);
     client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
     server.armed.store(true, Ordering::SeqCst);
