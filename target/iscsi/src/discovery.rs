@@ -118,6 +118,11 @@ impl<const TEXT: usize> TextPhase<TEXT> {
         Ok((response, writer.len()))
     }
 
+    /// Whether an exchange was begun and not ended.
+    pub const fn is_open(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     fn end(&mut self) {
         self.exchange = None;
         self.text.clear();
@@ -201,6 +206,7 @@ impl<const TEXT: usize> TextPhase<TEXT> {
         if pair.key != SEND_TARGETS || keys.count() != 1 {
             return Err(RejectReason::ProtocolError);
         }
+        env.begin_listing();
         Listing::find(pair.value, nexus, env).map(Phase::Targets).ok_or(RejectReason::ProtocolError)
     }
 
@@ -258,11 +264,14 @@ impl Listing {
             ("", None) => return Some(Self::NOTHING),
             // "All" MUST NOT be supported in a normal session, whose initiator learns of its own target alone.
             ("All" | "", Some(own)) => own,
-            (name, Some(own)) if name != own => return is_iscsi_name(name).then_some(Self::NOTHING),
+            (name, Some(own)) if !name.eq_ignore_ascii_case(own) => {
+                return is_iscsi_name(name).then_some(Self::NOTHING);
+            }
             (name, _) => name,
         };
         let mut targets = (0..).map_while(|index| Some((index, env.target(index)?)));
-        match targets.find(|target| target.1 == name) {
+        // RFC 3722 3: without regard to case.
+        match targets.find(|target| target.1.eq_ignore_ascii_case(name)) {
             Some((target, _)) => Some(Self { target, end: target + 1, portal: None }),
             // A name that no target has is answered with nothing.
             None => is_iscsi_name(name).then_some(Self::NOTHING),

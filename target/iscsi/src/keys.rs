@@ -10,7 +10,7 @@ pub const LENGTH_MAX: u32 = (1 << 24) - 1;
 pub enum Use {
     /// In SecurityNegotiation alone.
     Security,
-    /// In OperationalNegotiation alone (IO and LO keys that are no declarations).
+    /// In OperationalNegotiation (IO and LO keys that are no declarations), and taken in SecurityNegotiation, too.
     Operational,
     /// In either stage of login (declarations that clause 13 marks "any-stage").
     Login,
@@ -136,7 +136,7 @@ pub struct Rule {
     pub sender: Sender,
     /// What it holds for.
     pub scope: Scope,
-    /// When it is answered `Irrelevant`; told the results so far, and whether this is a discovery session.
+    /// When it has no effect; told the results so far, and whether this is a discovery session.
     pub irrelevant: fn(&Parameters, bool) -> bool,
     /// It depends on other keys of the same text, and is answered after them.
     pub dependent: bool,

@@ -164,7 +164,8 @@ pub(crate) struct Unacceptable;
 
 /// One side's offer, by the rule of its key.
 ///
-/// A value that the key does not allow is answered `Reject` and leaves the result as it was (6.2, 6.2.2).
+/// A value that the key does not allow is answered `Reject` and leaves the result as it was (6.2, 6.2.2). A key without
+/// effect is answered by the value that it would have: 6.2 allows `Irrelevant` (MAY), which initiators parse as a number.
 pub(crate) fn negotiate(
     rule: &Rule,
     value: &str,
@@ -172,13 +173,12 @@ pub(crate) fn negotiate(
     discovery: bool,
     results: &mut Parameters,
 ) -> Result<Answer, Unacceptable> {
-    if (rule.irrelevant)(results, discovery) {
-        return Ok(Answer::Word(text::IRRELEVANT));
-    }
-    Ok(match rule.class {
+    let answer = match rule.class {
         Class::Declaration | Class::Authentication => Answer::Nothing,
         Class::DeclaredNumber { min, max, store, .. } => {
-            store(results, ranged(value, min, max).ok_or(Unacceptable)?);
+            // 13.12: what is larger than a length can be is no bound, as tgt takes it.
+            let number = text::number(value).filter(|number| *number >= min.into()).ok_or(Unacceptable)?;
+            store(results, u32::try_from(number).unwrap_or(max).min(max));
             Answer::Nothing
         }
         Class::List(choices) => match choose(choices, value, limits) {
@@ -215,7 +215,10 @@ pub(crate) fn negotiate(
         // 13.25: `Reject` SHOULD and `No` MAY be the answer. An initiator that offers `No` reads `Reject` as a fault.
         Class::ObsoleteBoolean if text::boolean(value).is_some() => Answer::Word("No"),
         Class::ObsoleteBoolean | Class::Obsolete => Answer::Word(text::REJECT),
-    })
+    };
+    // A value that would be refused does no harm where the key has no effect.
+    let refused = answer == Answer::Word(text::REJECT);
+    Ok(if refused && (rule.irrelevant)(results, discovery) { Answer::Word(text::IRRELEVANT) } else { answer })
 }
 
 /// 6.2.1: the first value of the initiator's list that is supported and allowed.

@@ -38,8 +38,6 @@ pub struct Pair<'a> {
 /// How a text breaks the form that 6.1 gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextError {
-    /// The last pair has no NUL.
-    Unterminated,
     /// A pair without `=`.
     NoValue,
     /// A key of no, of too many or of wrong characters.
@@ -94,11 +92,9 @@ impl<'a> Iterator for Pairs<'a> {
             self.at += 1;
         }
         let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let Some(end) = rest.iter().position(|&byte| byte == 0) else {
-            self.at = self.text.len();
-            return Some(Err(TextError::Unterminated));
-        };
-        self.at += end + 1;
+        // 6.1: each pair has a NUL. The last one of a whole text ends where the text does, as LIO takes it, too.
+        let end = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+        self.at = self.text.len().min(self.at + end + 1);
         Some(Pair::parse(&rest[..end]))
     }
 }
@@ -277,7 +273,9 @@ mod tests {
             ("A=b\0\0\0", vec![Ok(("A", "b"))]),
             ("X#n.1_@+-=v\0", vec![Ok(("X#n.1_@+-", "v"))]),
             ("iSCSIProtocolLevel=1\0", vec![Ok(("iSCSIProtocolLevel", "1"))]),
-            ("A=b", vec![Err(TextError::Unterminated)]),
+            ("A=b", vec![Ok(("A", "b"))]),
+            ("A=b\0C=d", vec![Ok(("A", "b")), Ok(("C", "d"))]),
+            ("A", vec![Err(TextError::NoValue)]),
             ("A\0B=c\0", vec![Err(TextError::NoValue), Ok(("B", "c"))]),
             ("=b\0", vec![Err(TextError::Key)]),
             ("1A=b\0", vec![Err(TextError::Key)]),

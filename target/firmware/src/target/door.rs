@@ -15,7 +15,8 @@ pub(super) struct Door<'t, 'm, B: Board, const CONNECTIONS: usize> {
 
 impl<B: Board, const CONNECTIONS: usize> Door<'_, '_, B, CONNECTIONS> {
     fn knows(&self, target: Option<&str>) -> bool {
-        target.is_none_or(|name| name == self.target.name)
+        // RFC 3722 3: names are compared without regard to case.
+        target.is_none_or(|name| name.eq_ignore_ascii_case(&self.target.name))
     }
 }
 

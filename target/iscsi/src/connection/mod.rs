@@ -326,6 +326,16 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         self.login.asked()
     }
 
+    /// Why the login was refused, for the log: what its status does not say. Empty where it says all.
+    pub const fn refusal(&self) -> &'static str {
+        self.login.refusal()
+    }
+
+    /// Whether a text exchange was begun and not ended: the answer to SendTargets may go on.
+    pub const fn has_text_exchange(&self) -> bool {
+        self.text.is_open()
+    }
+
     /// Who logged in, once that is known.
     pub fn established(&self) -> Option<Established<'_>> {
         self.login.established()

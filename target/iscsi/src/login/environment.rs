@@ -65,6 +65,9 @@ pub trait Environment {
     /// are none. RFC 7143 9.2.1: the secret must be another than the initiator's.
     fn target_secret(&self, initiator: &str, target: Option<&str>, with: &mut dyn FnMut(&str, &[u8]));
 
+    /// An answer to SendTargets begins. Until its end the indexes of [`Self::target`] and [`Self::portal`] mean the same.
+    fn begin_listing(&self) {}
+
     /// The name of a target; `None` from the first index that is none.
     fn target(&self, index: usize) -> Option<&str>;
 

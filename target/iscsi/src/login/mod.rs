@@ -70,6 +70,23 @@ pub struct Login<const TEXT: usize = TEXT_MAX> {
     told_group_tag: bool,
     told_segment_length: bool,
     text: Assembly<TEXT>,
+    /// Why the login was refused, where the status does not say it.
+    why: &'static str,
+}
+
+/// A login that is refused: the status, and for the log what it does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused(LoginStatus, &'static str);
+
+impl From<LoginStatus> for Refused {
+    fn from(status: LoginStatus) -> Self {
+        Self(status, "")
+    }
+}
+
+/// 11.13.5, 0200h: the initiator broke a rule.
+const fn broken(why: &'static str) -> Refused {
+    Refused(LoginStatus::InitiatorError, why)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +144,7 @@ impl<const TEXT: usize> Login<TEXT> {
             told_group_tag: false,
             told_segment_length: false,
             text: Assembly::new(),
+            why: "",
         }
     }
 
@@ -146,6 +164,7 @@ impl<const TEXT: usize> Login<TEXT> {
             told_group_tag,
             told_segment_length,
             text,
+            why,
         } = self;
         *its_limits = limits;
         *parameters = Parameters::default();
@@ -158,6 +177,7 @@ impl<const TEXT: usize> Login<TEXT> {
         (*seen, *seen_in_stage) = (0, 0);
         (*told_group_tag, *told_segment_length) = (false, false);
         text.clear();
+        *why = "";
     }
 
     /// Takes one Login Request with its whole data segment, and writes the text of the answer to the front of `out`.
@@ -184,13 +204,19 @@ impl<const TEXT: usize> Login<TEXT> {
                     Progress::Continue(response, turn.len)
                 }
             }
-            Err(status) => {
+            Err(Refused(status, why)) => {
                 self.phase = Phase::Failed;
                 self.text.clear();
+                self.why = why;
                 response.status = status;
                 Progress::Failed(response)
             }
         }
+    }
+
+    /// Why it was refused, for the log: what the status does not say. Empty where it says all.
+    pub const fn refusal(&self) -> &'static str {
+        self.why
     }
 
     /// Whether a request came.
@@ -223,32 +249,34 @@ impl<const TEXT: usize> Login<TEXT> {
         data: &[u8],
         env: &mut dyn Environment,
         out: &mut [u8],
-    ) -> Result<Turn, LoginStatus> {
+    ) -> Result<Turn, Refused> {
         if matches!(self.phase, Phase::Complete | Phase::Failed) {
-            return Err(LoginStatus::InvalidDuringLogin);
+            return Err(LoginStatus::InvalidDuringLogin.into());
         }
         self.check_header(request)?;
         let part = match self.phase {
             Phase::Asking => {
                 // 6.1: 8192 bytes are what a target has to take, where it has the memory.
-                self.text.append(data).map_err(|NoRoom| LoginStatus::OutOfResources)?;
+                self.text
+                    .append(data)
+                    .map_err(|NoRoom| Refused(LoginStatus::OutOfResources, "its text is too long"))?;
                 if request.cont {
                     // 11.12.2: answered by a response without data.
                     return Ok(Turn { transit: false, cont: false, len: 0 });
                 }
-                self.begin(request, env)?;
+                self.begin(env)?;
                 Part::Keys { dependent: false, offset: 0 }
             }
             // 11.13.2: while the answer goes on, the initiator sends no text.
             Phase::Answering(part) if data.is_empty() && !request.cont => part,
-            _ => return Err(LoginStatus::InitiatorError),
+            _ => return Err(broken("text while the answer goes on")),
         };
         let room = out.len().min(TEXT);
         let mut writer = Writer::new(&mut out[..room]);
         if let Err(part) = self.answer(part, env, &mut writer)? {
             // A pair that no unit holds would go on for ever.
             if writer.is_empty() {
-                return Err(LoginStatus::OutOfResources);
+                return Err(Refused(LoginStatus::OutOfResources, "an answer that no unit holds"));
             }
             self.phase = Phase::Answering(part);
             return Ok(Turn { transit: false, cont: true, len: writer.len() });
@@ -256,14 +284,14 @@ impl<const TEXT: usize> Login<TEXT> {
         self.phase = Phase::Asking;
         self.text.clear();
         let len = writer.len();
-        Ok(Turn { transit: request.transit && self.transit(request.next_stage)?, cont: false, len })
+        Ok(Turn { transit: request.transit && self.transit(request.next_stage, env)?, cont: false, len })
     }
 
     /// The header alone: version, stages, flags, and who speaks.
-    fn check_header(&mut self, request: &LoginRequest) -> Result<(), LoginStatus> {
+    fn check_header(&mut self, request: &LoginRequest) -> Result<(), Refused> {
         // 11.12.4, 11.12.5: version 0 is the only one; an initiator that needs a later one cannot be served.
         if request.version_min > 0 {
-            return Err(LoginStatus::UnsupportedVersion);
+            return Err(LoginStatus::UnsupportedVersion.into());
         }
         let identity = Identity { isid: request.isid, tsih: request.tsih, cid: request.cid };
         let first = *self.identity.get_or_insert_with(|| {
@@ -276,13 +304,17 @@ impl<const TEXT: usize> Login<TEXT> {
         // 11.12.3: forward only, and not to the reserved value.
         let transit = !request.transit
             || request.next_stage > request.current_stage && request.next_stage != Stage::Reserved && !request.cont;
-        if identity == first && stages && transit { Ok(()) } else { Err(LoginStatus::InitiatorError) }
+        match (identity == first, stages && transit) {
+            (true, true) => Ok(()),
+            (false, _) => Err(broken("ISID, TSIH or CID is another than in the first request")),
+            (true, false) => Err(broken("its stages (CSG, NSG, T, C) cannot follow")),
+        }
     }
 
     /// A whole text is there: looks at its form and, at the first one, at who wants what.
-    fn begin(&mut self, request: &LoginRequest, env: &dyn Environment) -> Result<(), LoginStatus> {
+    fn begin(&mut self, env: &dyn Environment) -> Result<(), Refused> {
         let keys = Pairs::new(self.text.bytes());
-        keys.check().map_err(|_| LoginStatus::InitiatorError)?;
+        keys.check().map_err(|_| broken("its text is not made of key=value pairs"))?;
         if self.names.is_some() {
             return Ok(());
         }
@@ -291,19 +323,27 @@ impl<const TEXT: usize> Login<TEXT> {
         self.authentication = env.admit(&names.initiator, target).authentication()?;
         // 6.3: a target that wants authentication refuses an initiator that leaves it out.
         if self.authentication && self.stage == Stage::OperationalNegotiation {
-            return Err(LoginStatus::AuthenticationFailure);
+            return Err(Refused(LoginStatus::AuthenticationFailure, "it leaves CHAP out"));
         }
+        // Which sessions there are is told to those alone that proved who they are.
+        if self.authentication { Ok(()) } else { self.check_session(env) }
+    }
+
+    /// Whether the session that the initiator wants can be had.
+    fn check_session(&self, env: &dyn Environment) -> Result<(), Refused> {
+        let (Some(names), Some(Identity { isid, tsih, .. })) = (&self.names, self.identity) else { return Ok(()) };
+        let target = names.session_target();
         // MaxConnections is 1: no connection is added to a session. 6.3.4: taking over a session's connection SHOULD
         // be possible at recovery level 0; the initiator has session reinstatement (6.3.5), which always is.
-        if request.tsih != 0 {
-            return Err(if env.has_session(&names.initiator, request.isid, target, request.tsih) {
-                LoginStatus::TooManyConnections
+        if tsih != 0 {
+            return Err(if env.has_session(&names.initiator, isid, target, tsih) {
+                LoginStatus::TooManyConnections.into()
             } else {
-                LoginStatus::SessionDoesNotExist
+                LoginStatus::SessionDoesNotExist.into()
             });
         }
-        if !env.has_room(&names.initiator, request.isid, target) {
-            return Err(LoginStatus::OutOfResources);
+        if !env.has_room(&names.initiator, isid, target) {
+            return Err(LoginStatus::OutOfResources.into());
         }
         Ok(())
     }
@@ -314,7 +354,7 @@ impl<const TEXT: usize> Login<TEXT> {
         mut part: Part,
         env: &mut dyn Environment,
         out: &mut Writer<'_>,
-    ) -> Result<Result<(), Part>, LoginStatus> {
+    ) -> Result<Result<(), Part>, Refused> {
         loop {
             part = match part {
                 Part::Keys { dependent, offset } => match self.answer_keys(dependent, offset, out)? {
@@ -346,12 +386,12 @@ impl<const TEXT: usize> Login<TEXT> {
         dependent: bool,
         offset: usize,
         out: &mut Writer<'_>,
-    ) -> Result<Result<(), usize>, LoginStatus> {
+    ) -> Result<Result<(), usize>, Refused> {
         let mut offset = offset;
         loop {
             let mut keys = Pairs::resume(self.text.bytes(), offset);
             let Some(pair) = keys.next() else { return Ok(Ok(())) };
-            let pair = pair.map_err(|_| LoginStatus::InitiatorError)?;
+            let pair = pair.map_err(|_| broken("its text is not made of key=value pairs"))?;
             let rule = Rule::find(pair.key);
             if rule.is_some_and(|rule| rule.dependent) == dependent {
                 let before = (self.parameters, self.seen, self.seen_in_stage);
@@ -402,9 +442,14 @@ impl<const TEXT: usize> Login<TEXT> {
     }
 
     /// The initiator wants to go on: whether the target does, and then it does.
-    fn transit(&mut self, next: Stage) -> Result<bool, LoginStatus> {
-        if self.stage == Stage::SecurityNegotiation && !self.security.may_leave(self.authentication)? {
-            return Ok(false);
+    fn transit(&mut self, next: Stage, env: &dyn Environment) -> Result<bool, Refused> {
+        if self.stage == Stage::SecurityNegotiation {
+            if !self.security.may_leave(self.authentication)? {
+                return Ok(false);
+            }
+            if self.authentication {
+                self.check_session(env)?;
+            }
         }
         self.stage = next;
         self.seen_in_stage = 0;
@@ -427,38 +472,56 @@ struct State<'a> {
 }
 
 impl State<'_> {
-    fn key(self, rule: Option<&Rule>, pair: Pair<'_>) -> Result<Answer, LoginStatus> {
+    fn key(self, rule: Option<&Rule>, pair: Pair<'_>) -> Result<Answer, Refused> {
         // An answer to what the target declared; or to nothing, which is let pass.
         let answers = text::is_reserved(pair.value);
         let Some(rule) = rule else {
             // 6.2: a key that is not known, a private one too, does no harm.
             return Ok(if answers { Answer::Nothing } else { Answer::Word(text::NOT_UNDERSTOOD) });
         };
-        if answers && (rule.sender == Sender::Target || rule.name == "MaxRecvDataSegmentLength") {
+        // 13.6, 13.8, 13.9: the target alone declares these. From an initiator they say nothing, and want no answer.
+        if rule.sender == Sender::Target || answers && rule.name == "MaxRecvDataSegmentLength" {
             return Ok(Answer::Nothing);
         }
-        let allowed = match rule.usage {
-            Use::Security => self.stage == Stage::SecurityNegotiation,
-            Use::Operational | Use::OperationalAndFullFeature => self.stage == Stage::OperationalNegotiation,
-            Use::Login | Use::All => true,
-            Use::FullFeature => false,
-        };
-        let (bit, names) = (rule.bit(), self.names.ok_or(LoginStatus::InitiatorError)?);
-        let repeats = if matches!(rule.class, Class::Declaration) {
-            // What was not in the first text cannot be said later.
-            *self.seen_in_stage & bit != 0 || !names.declare(rule.name, pair.value)
-        } else {
-            // 6.3: negotiating again MUST be answered with "initiator error".
-            *self.seen & bit != 0
-        };
-        if !allowed || rule.sender == Sender::Target || repeats {
-            return Err(LoginStatus::InitiatorError);
-        }
+        let (bit, names) = (rule.bit(), self.names.ok_or(broken("the text before had no names"))?);
+        let early = *self.seen & !*self.seen_in_stage & bit != 0;
+        let again = *self.seen_in_stage & bit != 0;
         *self.seen |= bit;
         *self.seen_in_stage |= bit;
-        // 7.11: a declaration that is not acceptable ends the login.
-        negotiate(rule, pair.value, self.limits, names.discovery, self.parameters)
-            .map_err(|_| LoginStatus::InitiatorError)
+        // 6.3: negotiating again MUST be answered with "initiator error".
+        const TWICE: Refused = broken("a key comes a second time");
+        match rule.usage {
+            _ if again => return Err(TWICE),
+            // What was not in the first text cannot be said later.
+            Use::Login | Use::All if matches!(rule.class, Class::Declaration) => {
+                return if names.declare(rule.name, pair.value) {
+                    Ok(Answer::Nothing)
+                } else {
+                    Err(broken("a name, alias or session type is said too late, or changed"))
+                };
+            }
+            // 12.1: the method belongs to SecurityNegotiation. Where that was left out, None is what holds: tgt lets it pass, too.
+            Use::Security if self.stage == Stage::OperationalNegotiation => {
+                let mut offered = text::list(pair.value).into_iter().flatten();
+                return match rule.name {
+                    _ if early => Err(TWICE),
+                    "AuthMethod" if offered.any(|method| method == "None") => Ok(Answer::Word("None")),
+                    _ => Err(broken("a key of CHAP outside SecurityNegotiation")),
+                };
+            }
+            Use::FullFeature => return Err(broken("a key of full feature phase")),
+            _ => {}
+        }
+        // 13: operational keys belong to the operational stage. An early one means what it would mean there.
+        let before = *self.parameters;
+        let answer = negotiate(rule, pair.value, self.limits, names.discovery, self.parameters)
+            // 7.11: a declaration that is not acceptable ends the login.
+            .map_err(|_| broken("MaxRecvDataSegmentLength is no length"))?;
+        // An offer that comes again in the next stage may change nothing: that alone is let through.
+        if early && (matches!(rule.class, Class::Authentication) || before != *self.parameters) {
+            return Err(TWICE);
+        }
+        Ok(answer)
     }
 }
 

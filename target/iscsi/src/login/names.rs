@@ -2,7 +2,7 @@
 
 use heapless::String;
 
-use super::LoginStatus;
+use super::{LoginStatus, Refused, broken};
 use crate::text::{Pairs, VALUE_MAX};
 
 /// Most bytes of an iSCSI name (RFC 7143 4.2.7.1).
@@ -28,16 +28,16 @@ impl Names {
     ///
     /// # Errors
     /// What 11.13.5 says of a name that is missing or none.
-    pub(crate) fn parse(text: &Pairs<'_>) -> Result<Self, LoginStatus> {
+    pub(crate) fn parse(text: &Pairs<'_>) -> Result<Self, Refused> {
         // 13.5: InitiatorName MUST be in the first request.
         let initiator = match text.find("InitiatorName") {
-            None | Some("") => return Err(LoginStatus::MissingParameter),
+            None | Some("") => return Err(Refused(LoginStatus::MissingParameter, "it has no InitiatorName")),
             Some(name) => parse_name(name)?,
         };
         let discovery = match text.find("SessionType") {
             None | Some("Normal") => false,
             Some("Discovery") => true,
-            Some(_) => return Err(LoginStatus::SessionTypeNotSupported),
+            Some(_) => return Err(LoginStatus::SessionTypeNotSupported.into()),
         };
         let target = match text.find("TargetName") {
             None | Some("") => None,
@@ -45,7 +45,7 @@ impl Names {
         };
         // 13.4: TargetName MUST be in the first request of a session that is not for discovery.
         if target.is_none() && !discovery {
-            return Err(LoginStatus::MissingParameter);
+            return Err(Refused(LoginStatus::MissingParameter, "it has no TargetName"));
         }
         Ok(Self { initiator, alias: None, target, discovery })
     }
@@ -61,8 +61,8 @@ impl Names {
     /// sends it: that alone is let through.
     pub(crate) fn declare(&mut self, key: &str, value: &str) -> bool {
         match key {
-            "InitiatorName" => self.initiator == value,
-            "TargetName" => self.target.as_deref() == Some(value),
+            "InitiatorName" => self.initiator.eq_ignore_ascii_case(value),
+            "TargetName" => self.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(value)),
             "SessionType" => value == if self.discovery { "Discovery" } else { "Normal" },
             "InitiatorAlias" => {
                 if self.alias.is_none() {
@@ -75,10 +75,9 @@ impl Names {
     }
 }
 
-fn parse_name(name: &str) -> Result<String<NAME_MAX>, LoginStatus> {
-    if is_name(name) {
-        String::try_from(name).map_err(|_| LoginStatus::InitiatorError)
-    } else {
-        Err(LoginStatus::InitiatorError)
-    }
+/// RFC 7143 4.2.7.2, RFC 3722 3: a name is compared without regard to case, and is kept in small letters.
+fn parse_name(name: &str) -> Result<String<NAME_MAX>, Refused> {
+    let mut kept = String::try_from(name).ok().filter(|_| is_name(name)).ok_or(broken("a name is no iSCSI name"))?;
+    kept.make_ascii_lowercase();
+    Ok(kept)
 }

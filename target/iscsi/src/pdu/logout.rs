@@ -42,14 +42,12 @@ pub struct LogoutRequest {
 }
 
 impl LogoutRequest {
-    /// The request in a header whose opcode says so.
+    /// The request in a header whose opcode says so. Bit 7 of byte 1 is always 1 (11.14), and says nothing: it is not looked
+    /// at, as LIO and tgt do.
     ///
     /// # Errors
-    /// The flags where F is not set.
+    /// None: every value of every field is parsed.
     pub const fn parse(bhs: &Bhs) -> Result<Self, Malformed> {
-        if !bhs.is_final() {
-            return Err(Malformed { at: 1 });
-        }
         let reason = match bhs.0[1] & 0x7f {
             0 => LogoutReason::CloseSession,
             1 => LogoutReason::CloseConnection,

@@ -20,14 +20,12 @@ pub struct NopOut {
 }
 
 impl NopOut {
-    /// The unit in a header whose opcode says so.
+    /// The unit in a header whose opcode says so. Bit 7 of byte 1 is always 1 (11.18), and says nothing: it is not looked at,
+    /// as tgt does.
     ///
     /// # Errors
-    /// The flags where F is not set; the I bit where the task tag is reserved without it (11.18.1).
+    /// The I bit where the task tag is reserved without it (11.18.1): it would have a CmdSN and no answer.
     pub const fn parse(bhs: &Bhs) -> Result<Self, Malformed> {
-        if !bhs.is_final() {
-            return Err(Malformed { at: 1 });
-        }
         if bhs.itt() == RESERVED_TAG && !bhs.immediate() {
             return Err(Malformed { at: 0 });
         }

@@ -70,14 +70,12 @@ pub struct TaskRequest {
 }
 
 impl TaskRequest {
-    /// The request in a header whose opcode says so.
+    /// The request in a header whose opcode says so. Bit 7 of byte 1 is always 1 (11.5), and says nothing: it is not looked
+    /// at, as LIO and tgt do.
     ///
     /// # Errors
-    /// The flags where the F bit is not set (11.5).
+    /// None: every value of every field is parsed.
     pub const fn parse(bhs: &Bhs) -> Result<Self, Malformed> {
-        if !bhs.is_final() {
-            return Err(Malformed { at: 1 });
-        }
         Ok(Self {
             immediate: bhs.immediate(),
             function: TaskFunction::from_code(bhs.0[1]),

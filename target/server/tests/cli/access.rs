@@ -1,7 +1,7 @@
 //! CHAP (12.1.3): who may log in, and to whom the target proves itself.
 
 use iesp_iscsi::chap::Algorithm;
-use iesp_iscsi::pdu::{LoginResponse, LoginStatus, Stage};
+use iesp_iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage};
 use iesp_iscsi::text::{Hex, Pairs, binary};
 use tempfile::TempDir;
 
@@ -116,6 +116,30 @@ fn no_credentials() {
             response = ask(&mut client, "").0;
         }
     }
+}
+
+/// Which sessions there are is told to those alone that have proved who they are.
+#[test]
+fn the_first_status_does_not_tell_which_sessions_there_are() {
+    let (server, _folder) = server(false);
+    let mut client = Client::connect(server.address());
+    let (response, _) = chap(&mut client, NORMAL, Algorithm::Md5, "host", SECRET, "");
+    assert_eq!((response.status, response.transit), (LoginStatus::Success, true));
+    let statuses = [response.tsih, response.tsih.wrapping_add(1)].map(|tsih| {
+        let mut stranger = Client::connect(server.address());
+        let request = LoginRequest {
+            tsih,
+            ..stranger.initiator.login_request(Stage::SecurityNegotiation, Stage::FullFeaturePhase)
+        };
+        let pairs = format!("InitiatorName={INITIATOR} {NORMAL} AuthMethod=CHAP");
+        let unit = stranger.initiator.unit(&request.emit(), &text(&pairs));
+        stranger.send(&unit);
+        match stranger.answer() {
+            Answer::Login(response, _) => response.status,
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(statuses[0], statuses[1]);
 }
 
 #[test]

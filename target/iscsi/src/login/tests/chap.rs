@@ -8,6 +8,7 @@ use crate::chap::{Algorithm, RESPONSE_MAX};
 use crate::login::fixture::*;
 use crate::login::{Admission, LoginStatus, Progress};
 use crate::params::Limits;
+use crate::pdu::LoginRequest;
 use crate::text::{Hex, Pairs, binary};
 
 const NAME: &str = "host";
@@ -284,6 +285,17 @@ fn mutual_authentication_that_is_not_whole() {
     // It proves nothing to one who does not prove itself first.
     let (mut talk, _) = challenged(mutual(), "5");
     assert_eq!(talk.fail(stay(SECURITY), &format!("CHAP_N={NAME} CHAP_R=0x00 CHAP_I=1 CHAP_C=0x00")), FAILURE);
+}
+
+#[test]
+fn whether_there_is_a_session_is_told_after_authentication() {
+    for (tsih, status) in [(TSIH, LoginStatus::TooManyConnections), (TSIH + 1, LoginStatus::SessionDoesNotExist)] {
+        let mut talk = Talk::new(site());
+        let request = LoginRequest { tsih, ..go(SECURITY, OPERATIONAL) };
+        talk.on(request, &normal("AuthMethod=CHAP"));
+        let asked = Asked::parse(&talk.on(request, "CHAP_A=5").1);
+        assert_eq!(talk.fail(request, &asked.right()), status);
+    }
 }
 
 #[test]

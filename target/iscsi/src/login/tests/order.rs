@@ -132,6 +132,22 @@ fn connections_to_a_session_that_is_there_or_not() {
     assert_eq!(Talk::new(Site::default()).fail(request(TSIH), &discovery("")), LoginStatus::SessionDoesNotExist);
 }
 
+/// Whether there is a session with a TSIH is told to an initiator that has proved who it is, and to no other.
+#[test]
+fn tsihs_are_not_told_before_authentication() {
+    let answers = [TSIH, TSIH + 1].map(|tsih| {
+        let site = Site { admission: Admission::Authenticated, initiator: Some(("a", b"secret")), ..Site::default() };
+        let mut talk = Talk::new(site);
+        let request = LoginRequest { tsih, ..go(SECURITY, OPERATIONAL) };
+        let first = talk.on(request, &normal("AuthMethod=CHAP")).1;
+        let second = talk.on(request, "CHAP_A=5").1;
+        let wrong = talk.fail(request, &format!("CHAP_N=a CHAP_R=0x{}", "0".repeat(32)));
+        (first, second, wrong)
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0].2, LoginStatus::AuthenticationFailure);
+}
+
 #[test]
 fn the_response_has_no_new_tsih_before_the_driver_gives_one() {
     let mut talk = Talk::new(Site::default());

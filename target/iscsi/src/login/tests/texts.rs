@@ -45,12 +45,22 @@ fn a_text_without_end_is_refused() {
 
 #[test]
 fn texts_of_no_form_are_refused() {
-    for data in [&b"InitiatorName=a"[..], b"InitiatorName\0", b"=a\0", b"InitiatorName=\xff\0", b"In iator=a\0"] {
+    for data in [&b"InitiatorName"[..], b"InitiatorName\0", b"=a\0", b"InitiatorName=\xff\0", b"In iator=a\0"] {
         assert_eq!(Talk::new(Site::default()).fail_raw(stay(SECURITY), data), LoginStatus::InitiatorError);
         let mut talk = Talk::new(Site::default());
         talk.on(stay(SECURITY), &normal(""));
         assert_eq!(talk.fail_raw(stay(SECURITY), data), LoginStatus::InitiatorError);
     }
+}
+
+/// 6.1: the NUL of the last pair may be left out: nothing else can be meant.
+#[test]
+fn the_last_pair_ends_with_the_text() {
+    let mut talk = Talk::new(Site::default());
+    let whole = text(&normal("MaxBurstLength=1024"));
+    let (progress, out) = talk.raw(go(OPERATIONAL, FULL), whole.strip_suffix(b"\0").unwrap());
+    assert!(matches!(progress, Progress::Complete(..)), "{progress:?}");
+    assert!(untext(&out).starts_with("MaxBurstLength=1024 "));
 }
 
 #[test]
@@ -137,35 +147,76 @@ fn a_buffer_without_room_ends_the_login() {
 
 #[test]
 fn keys_where_they_may_not_be() {
-    let security = [
-        "HeaderDigest=None",
-        "DataDigest=None",
-        "MaxConnections=1",
-        "InitialR2T=Yes",
-        "ImmediateData=Yes",
-        "MaxRecvDataSegmentLength=8192",
-        "MaxBurstLength=512",
-        "FirstBurstLength=512",
-        "DefaultTime2Wait=0",
-        "DefaultTime2Retain=0",
-        "MaxOutstandingR2T=1",
-        "DataPDUInOrder=Yes",
-        "DataSequenceInOrder=Yes",
-        "ErrorRecoveryLevel=0",
-        "TaskReporting=RFC3720",
-        "iSCSIProtocolLevel=1",
-        "IFMarker=No",
-        "OFMarkInt=1",
-    ];
-    let operational = ["AuthMethod=None", "CHAP_A=5", "CHAP_N=a", "CHAP_R=0x00", "CHAP_I=1", "CHAP_C=0x00"];
-    let never = ["SendTargets=All", "TargetAddress=192.0.2.1:3260,1", "TargetPortalGroupTag=1", "TargetAlias=disk"];
-    let cases = security.map(|key| (SECURITY, key)).into_iter();
-    let cases = cases.chain(operational.map(|key| (OPERATIONAL, key)));
-    let cases = cases.chain(never.map(|key| (SECURITY, key))).chain(never.map(|key| (OPERATIONAL, key)));
-    for (stage, key) in cases {
-        let status = Talk::new(Site::default()).fail(stay(stage), &normal(key));
-        assert_eq!(status, LoginStatus::InitiatorError, "{key}");
+    let operational = ["AuthMethod=CHAP", "CHAP_A=5", "CHAP_N=a", "CHAP_R=0x00", "CHAP_I=1", "CHAP_C=0x00"];
+    let cases = operational.map(|key| (OPERATIONAL, key)).into_iter();
+    for (stage, key) in cases.chain([SECURITY, OPERATIONAL].map(|stage| (stage, "SendTargets=All"))) {
+        let mut talk = Talk::new(Site::default());
+        assert_eq!(talk.fail(stay(stage), &normal(key)), LoginStatus::InitiatorError, "{key}");
+        assert!(!talk.login.refusal().is_empty(), "{key}");
     }
+}
+
+/// An initiator that wants no authentication says so in a login that begins in the operational stage.
+#[test]
+fn no_authentication_is_agreed_on_in_either_stage() {
+    for (offered, stage) in [("None", OPERATIONAL), ("CHAP,None", OPERATIONAL), ("None", SECURITY)] {
+        let mut talk = Talk::new(Site::default());
+        let pairs = normal(&format!("AuthMethod={offered} HeaderDigest=None"));
+        let answer = talk.complete(go(stage, FULL), &pairs);
+        assert!(answer.contains("AuthMethod=None") && answer.contains("HeaderDigest=None"), "{answer}");
+    }
+    // Once.
+    let mut talk = Talk::new(Site::default());
+    talk.on(go(SECURITY, OPERATIONAL), &normal("AuthMethod=None"));
+    assert_eq!(talk.fail(go(OPERATIONAL, FULL), "AuthMethod=None"), LoginStatus::InitiatorError);
+    // Where authentication is asked for, it is not left out so.
+    let site = Site { admission: Admission::Authenticated, ..Site::default() };
+    let status = Talk::new(site).fail(go(OPERATIONAL, FULL), &normal("AuthMethod=None"));
+    assert_eq!(status, LoginStatus::AuthenticationFailure);
+}
+
+/// What is said in SecurityNegotiation already means what it would mean in the operational stage, and may be said there again.
+#[test]
+fn early_keys_are_negotiated() {
+    let keys = "MaxBurstLength=1024 HeaderDigest=CRC32C MaxRecvDataSegmentLength=4096 MaxConnections=1 IFMarker=No";
+    let answers = "MaxBurstLength=1024 HeaderDigest=CRC32C MaxConnections=1 IFMarker=No";
+    for again in [false, true] {
+        let mut talk = Talk::new(Site::default());
+        let (_, answer) = talk.on(go(SECURITY, OPERATIONAL), &normal(&format!("AuthMethod=None {keys}")));
+        assert!(answer.starts_with(answers), "{answer}");
+        let answer = talk.complete(go(OPERATIONAL, FULL), if again { keys } else { "" });
+        assert_eq!(answer.starts_with(answers), again, "{answer}");
+        let parameters = talk.login.established().unwrap().parameters;
+        assert_eq!((parameters.max_burst_length, parameters.header_digest), (1024, true));
+        assert_eq!(parameters.peer_max_recv_data_segment_length, 4096);
+    }
+    // But not changed.
+    for other in ["MaxBurstLength=512", "HeaderDigest=None", "MaxRecvDataSegmentLength=512"] {
+        let mut talk = Talk::new(Site::default());
+        talk.on(go(SECURITY, OPERATIONAL), &normal(keys));
+        assert_eq!(talk.fail(stay(OPERATIONAL), other), LoginStatus::InitiatorError, "{other}");
+    }
+}
+
+/// From an initiator they say nothing, and are not answered.
+#[test]
+fn what_the_target_declares_is_let_pass() {
+    for key in ["TargetAddress=192.0.2.1:3260,1", "TargetPortalGroupTag=1", "TargetAlias=disk"] {
+        let answer = Talk::new(Site::default()).complete(go(OPERATIONAL, FULL), &normal(key));
+        assert_eq!(answer, "TargetPortalGroupTag=1 MaxRecvDataSegmentLength=262144", "{key}");
+    }
+}
+
+/// RFC 3722 3.
+#[test]
+fn names_are_the_same_in_capitals() {
+    let capitals = |name: &str| name.to_ascii_uppercase();
+    let pairs = format!("InitiatorName={} TargetName={}", capitals(INITIATOR), capitals(TARGET));
+    let mut talk = Talk::new(Site::default());
+    talk.on(go(SECURITY, OPERATIONAL), &pairs);
+    talk.complete(go(OPERATIONAL, FULL), &normal(""));
+    let login = talk.login.established().unwrap();
+    assert_eq!((login.initiator, login.target), (INITIATOR, Some(TARGET)));
 }
 
 #[test]
