@@ -46,12 +46,18 @@ pub struct User {
     pub initiators: Option<Vec<Pattern>>,
 }
 
-/// Names of initiators: one, or all that begin so where it ends with `*`.
+/// Names of initiators: one, or all that begin so where it ends with `*`. RFC 3722 3: capitals mean the same as small letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(pub String);
+pub struct Pattern(String);
 
 impl Pattern {
+    /// Of what a user wrote.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_lowercase())
+    }
+
     fn matches(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
         match self.0.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => name == self.0,
@@ -103,7 +109,16 @@ mod tests {
     use super::*;
 
     fn patterns(names: &[&str]) -> Option<Vec<Pattern>> {
-        Some(names.iter().map(|name| Pattern((*name).to_owned())).collect())
+        Some(names.iter().map(|name| Pattern::new(name)).collect())
+    }
+
+    #[test]
+    fn capitals_in_a_name_mean_the_same() {
+        let access = Access { initiators: patterns(&["iqn.A:*", "IQN.b:One"]), ..Access::default() };
+        for name in ["iqn.a:one", "IQN.A:One", "iqn.b:one", "iqn.B:ONE"] {
+            assert_eq!(access.admit(name), Admission::Open, "{name}");
+        }
+        assert_eq!(access.admit("iqn.b:two"), Admission::Forbidden);
     }
 
     #[test]

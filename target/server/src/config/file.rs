@@ -510,7 +510,7 @@ fn patterns(section: &Section<'_>) -> Option<Vec<Pattern>> {
             section.report(name.span.clone(), message);
         }
     }
-    Some(names.into_iter().map(|name| Pattern(name.value.to_owned())).collect())
+    Some(names.into_iter().map(|name| Pattern::new(name.value)).collect())
 }
 
 fn limits(root: &Section<'_>) -> Limits {

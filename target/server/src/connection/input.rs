@@ -153,15 +153,19 @@ impl Driver<'_> {
     fn take_unit(&mut self, bytes: &[u8], now: u64, was_kept: bool) -> Result<Taken, End> {
         let digests = self.protocol.digests();
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        let mut door = Door::new(self.node, self.portal, self.local);
+        let mut door = Door::new(self.node, self.portal, self.local, self.listing.take());
         let received = if was_kept {
             self.protocol.turn(now, bytes, &mut out, &mut door)
         } else {
             self.protocol.next(now, bytes, &mut out, &mut door)
         };
         self.outgoing.len = out.len();
-        if received.is_err() {
-            self.note = door.into_note();
+        let failed = received.is_err();
+        let (note, listing) = door.into_parts();
+        if failed {
+            self.note = note;
+        } else if listing.is_some() && self.protocol.has_text_exchange() {
+            self.listing = listing;
         }
         if self.tracer.is_on() && !was_kept {
             match &received {

@@ -41,7 +41,7 @@ use crate::clock::Clock;
 use crate::latency::Ended;
 use crate::luns::Luns;
 use crate::messages::Message;
-use crate::node::{Entry, Node, PortalId};
+use crate::node::{Entry, Listing, Node, PortalId};
 use crate::statistics::{Failure, Refusal, Session};
 use crate::target::{Guest, Who};
 use crate::threads::Served;
@@ -139,6 +139,8 @@ pub struct Driver<'t> {
     joined: bool,
     /// Why the login was refused, beside what the peer was told.
     note: Option<String>,
+    /// What the answer to SendTargets tells, while it takes several units.
+    listing: Option<Arc<Listing>>,
     tracer: Tracer,
     logging_out: bool,
     ending: Option<End>,
@@ -207,6 +209,7 @@ impl<'t> Driver<'t> {
             guest: None,
             joined: false,
             note: None,
+            listing: None,
             tracer: Tracer::new(&catalog.trace),
             logging_out: false,
             ending: None,
@@ -229,11 +232,11 @@ impl<'t> Driver<'t> {
             End::LoggedOut => tracing::info!(%peer, initiator, target, "logged out"),
             _ if self.joined => tracing::info!(%peer, initiator, target, reason = %end, "session ended"),
             // Somebody who looked whether the port is open.
-            End::Disconnected | End::Closed(_) if initiator.is_empty() => {
+            End::Disconnected | End::Closed(_) | End::Io(_) if initiator.is_empty() => {
                 tracing::debug!(%peer, "connected, and said nothing");
             }
             _ => {
-                let note = self.note.as_deref().unwrap_or_default();
+                let note = self.note.as_deref().unwrap_or_else(|| self.protocol.refusal());
                 let reason = if note.is_empty() { end.to_string() } else { format!("{end}: {note}") };
                 let reason = reason.trim_start_matches("login refused: ");
                 tracing::warn!(%peer, initiator, target, reason, "login refused");

@@ -34,7 +34,8 @@ pub enum Trace {
 impl Trace {
     /// What `--trace-pdu` says.
     pub fn from_flag(initiator: &str) -> Self {
-        if initiator.is_empty() { Self::All } else { Self::Only(initiator.to_owned()) }
+        // RFC 3722 3: names are compared in small letters.
+        if initiator.is_empty() { Self::All } else { Self::Only(initiator.to_lowercase()) }
     }
 }
 

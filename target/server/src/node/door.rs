@@ -1,12 +1,12 @@
 //! The node as a login sees it, through the portal that it came by.
 
 use std::cell::{OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iesp_iscsi::login::{Admission, Environment};
 
-use super::{Catalog, Node, Offer, PortalId};
+use super::{Catalog, Listing, Node, Offer, PortalId};
 use crate::access::Access;
 use crate::target::PORTAL_GROUP;
 
@@ -17,20 +17,31 @@ pub struct Door<'a> {
     portal: PortalId,
     local: SocketAddr,
     catalog: OnceCell<Arc<Catalog>>,
+    /// What the answer to SendTargets tells that was begun before.
+    begun: Option<Arc<Listing>>,
+    /// What the answer tells that this unit begins.
+    listing: OnceCell<Arc<Listing>>,
     /// What the log may say of a refusal, and the peer is not told.
     note: RefCell<Option<String>>,
 }
 
 impl<'a> Door<'a> {
-    /// For a connection to the address `local` that came by this portal.
+    /// For a connection to the address `local` that came by this portal, and what its answer to SendTargets tells where one was
+    /// begun.
     #[inline]
-    pub const fn new(node: &'a Node, portal: PortalId, local: SocketAddr) -> Self {
-        Self { node, portal, local, catalog: OnceCell::new(), note: RefCell::new(None) }
+    pub const fn new(node: &'a Node, portal: PortalId, local: SocketAddr, begun: Option<Arc<Listing>>) -> Self {
+        let note = RefCell::new(None);
+        Self { node, portal, local, catalog: OnceCell::new(), begun, listing: OnceCell::new(), note }
     }
 
-    /// What the log may say of a refusal.
-    pub fn into_note(self) -> Option<String> {
-        self.note.into_inner()
+    /// What the log may say of a refusal, and what an answer to SendTargets tells that was begun.
+    #[inline]
+    pub fn into_parts(self) -> (Option<String>, Option<Arc<Listing>>) {
+        (self.note.into_inner(), self.listing.into_inner().or(self.begun))
+    }
+
+    fn listing(&self) -> Option<&Listing> {
+        Some(self.listing.get().or(self.begun.as_ref())?)
     }
 
     fn catalog(&self) -> &Catalog {
@@ -109,21 +120,16 @@ impl Environment for Door<'_> {
         }
     }
 
-    fn target(&self, index: usize) -> Option<&str> {
-        Some(&self.catalog().offers.get(index)?.target.name)
+    fn begin_listing(&self) {
+        let _ = self.listing.get_or_init(|| Arc::new(Listing::new(self.catalog(), self.portal, self.local)));
     }
 
-    /// Where the node listens on every address, the one that this connection came to stands for all of its family.
+    fn target(&self, index: usize) -> Option<&str> {
+        self.listing()?.target(index)
+    }
+
     fn portal(&self, target: usize, index: usize) -> Option<(SocketAddr, u16)> {
-        let catalog = self.catalog();
-        let offer = catalog.offers.get(target)?;
-        let address = catalog.portals.iter().filter(|portal| offer.is_at(portal.id)).nth(index)?.address;
-        let reached = if address.ip().is_unspecified() && address.port() == self.local.port() {
-            SocketAddr::new(canonical(self.local.ip()), address.port())
-        } else {
-            address
-        };
-        Some((reached, PORTAL_GROUP))
+        Some((self.listing()?.address(target, index)?, PORTAL_GROUP))
     }
 
     fn portal_group_tag(&self) -> u16 {
@@ -133,9 +139,4 @@ impl Environment for Door<'_> {
     fn alias(&self, target: Option<&str>) -> Option<&str> {
         self.offer(target?)?.alias.as_deref()
     }
-}
-
-/// An IPv4 address that came through an IPv6 socket is an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

@@ -5,9 +5,11 @@
 
 mod catalog;
 mod door;
+mod listing;
 
 pub use catalog::{Catalog, Offer, Portal, PortalId, Settings};
 pub use door::Door;
+pub use listing::Listing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 

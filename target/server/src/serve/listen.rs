@@ -1,8 +1,9 @@
 //! Listening.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -69,11 +70,14 @@ fn open(address: SocketAddr) -> std::io::Result<StdListener> {
 /// Takes connections, and hands them to the shards.
 pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>, node: Arc<Node>) {
     let mut turn = 0;
+    let mut refusals = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((_, peer)) if node.connections() >= node.catalog().settings.connections => {
                 let most = node.catalog().settings.connections;
-                tracing::warn!(%peer, most, "refused: there are too many connections");
+                if let Some(untold) = refusals.turn(Instant::now()) {
+                    tracing::warn!(%peer, most, untold, "refused: there are too many connections");
+                }
             }
             Ok((stream, peer)) => {
                 // Small answers must not wait for more to come.
@@ -83,9 +87,13 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
                         let shard = next_shard(shards.iter().map(Door::load), turn);
                         shards[shard].let_in(Arrival { stream, portal, peer, node: Arc::clone(&node) });
                     }
-                    Err(error) => tracing::warn!(%peer, %error, "a connection was lost at once"),
+                    Err(error) => tracing::debug!(%peer, %error, "a connection was lost at once"),
                 }
                 turn += 1;
+            }
+            // accept(2): the peer had gone before it was taken, as one that looks whether the port is open.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
+                tracing::debug!(%error, "a connection was lost at once");
             }
             Err(error) => {
                 // Out of descriptors, say: others may be given back meanwhile.
@@ -93,6 +101,28 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// Lines about what a peer can repeat as often as it likes: one a while, with the count of those before it that were left out.
+#[derive(Debug, Default)]
+struct Seldom {
+    next: Option<Instant>,
+    untold: u64,
+}
+
+impl Seldom {
+    /// Between two lines.
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    /// How many were left out, where it is time for a line.
+    fn turn(&mut self, now: Instant) -> Option<u64> {
+        if self.next.is_some_and(|next| now < next) {
+            self.untold += 1;
+            return None;
+        }
+        self.next = Some(now + Self::PAUSE);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -108,6 +138,13 @@ fn next_shard(loads: impl ExactSizeIterator<Item = (usize, bool)>, turn: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_repeated_gets_a_line_every_five_seconds() {
+        let (mut seldom, start) = (Seldom::default(), Instant::now());
+        let mut after = |millis| seldom.turn(start + Duration::from_millis(millis));
+        assert_eq!([0, 1, 4999, 5000, 5001, 20_000].map(&mut after), [Some(0), None, None, Some(2), None, Some(1)]);
+    }
 
     #[test]
     fn connections_go_where_few_are_and_where_their_disk_may_live() {

@@ -70,7 +70,7 @@ impl Tracer {
         if bhs.opcode() == Some(Opcode::LoginRequest) {
             let mut pairs = data.split(|byte| *byte == 0);
             let name = pairs.find_map(|pair| pair.strip_prefix(b"InitiatorName="));
-            self.shows = Some(name == Some(wanted.as_bytes()));
+            self.shows = Some(name.is_some_and(|name| name.eq_ignore_ascii_case(wanted.as_bytes())));
         }
     }
 

@@ -5,6 +5,7 @@ mod support;
 
 mod check;
 mod flags;
+mod initiators;
 mod journal;
 mod logs;
 mod monitors;
