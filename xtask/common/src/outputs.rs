@@ -1,12 +1,11 @@
 //! Cargo's output folders for other machines, in the user's cache folder: what is built there takes long, and a copy of the
 //! project that is made anew each time should not have to wait for it each time.
 
-use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use crate::workspace;
 
@@ -32,8 +31,11 @@ pub fn folder(kind: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// A working copy's own name. Another release of the standard library may make another one: its compiler starts anew anyway.
 fn name(root: &[u8]) -> String {
-    workspace::hex(&Sha256::digest(root)).chars().take(16).collect()
+    let mut hasher = DefaultHasher::new();
+    hasher.write(root);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Removes the folders of working copies that have been gone for long. What cannot be removed stays.
@@ -43,7 +45,7 @@ fn forget_gone(base: &Path) {
         let Ok(root) = std::fs::read(&owner) else { continue };
         let used = owner.metadata().and_then(|owner| owner.modified()).unwrap_or(SystemTime::now());
         let long_ago = used.elapsed().is_ok_and(|since| since > KEPT);
-        if folder.file_name() == OsStr::new(&name(&root)) && long_ago && is_gone(&root) {
+        if long_ago && is_gone(&root) {
             let _ = std::fs::remove_dir_all(folder.path());
         }
     }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 /// The workspace's root: the folder above `xtask/common`.
 pub fn root() -> &'static Path {
@@ -31,20 +30,6 @@ pub fn cache_folder(name: &str) -> Result<PathBuf> {
     let folder = base.join("iesp").join(name);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)
-}
-
-/// Bytes in hexadecimal digits: what is kept there is named by checksums.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A file's SHA-256, in hexadecimal digits.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn checksum(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(hex(&Sha256::digest(bytes)))
 }
 
 /// Makes a folder that is empty: what was there is removed.

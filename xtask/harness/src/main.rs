@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 mod bench;
+mod checksum;
 mod clients;
 mod conformance;
 mod debian;

@@ -1,16 +1,15 @@
 //! `cargo xtask ci`: everything that has to hold, in one run, with a verdict.
 
+mod alive;
 mod boards;
 mod count;
 mod steps;
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use xtask_common::process::{Ended, last_lines, run_logged, spell, timed};
 use xtask_common::report::{Report, StepReport, Tally, page};
 use xtask_common::{requirements, workspace};
@@ -55,9 +54,7 @@ pub fn run(args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
+    workspace::fresh_folder(&dir)?;
     std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
 
     let mut report = Report { title: "cargo xtask ci".to_owned(), steps: Vec::new() };
@@ -136,27 +133,14 @@ fn announce(number: usize, count: usize, step: &Step) {
 }
 
 fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
-    let spinner = spinner(step);
+    let sign = alive::Sign::of(step.name);
     let (outcome, took) = timed(|| run_commands(step, dir));
-    spinner.finish_and_clear();
+    drop(sign);
     let (log, failure) = outcome?;
     let tally = count::tally(step.count, failure.is_none(), &log, dir);
     let culprits = if failure.is_some() { count::failures(step.count, &log, dir) } else { Vec::new() };
     let log = format!("logs/{}.log", step.name);
     Ok(StepReport { failure, culprits, tally, seconds: took.as_secs_f64(), ..report_of(step, log) })
-}
-
-/// A sign of life for a terminal; elsewhere nothing.
-fn spinner(step: &Step) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let spinner = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("    {spinner} {elapsed} {msg}");
-    spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    spinner.set_message(step.name);
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    spinner
 }
 
 /// Runs a step's commands into its log; answers with the log's text and with what failed.

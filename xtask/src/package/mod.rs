@@ -10,7 +10,7 @@ mod tools;
 mod windows;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
@@ -58,11 +58,8 @@ const DISK_BYTES: u64 = 64 << 20;
 fn pages() -> Result<PathBuf> {
     let iesp = workspace::build_binary("iesp", "iesp", true)?;
     let folder = iesp.with_file_name("pages");
-    if folder.exists() {
-        // Pages of commands that are no more.
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // Without pages of commands that are no more.
+    workspace::fresh_folder(&folder)?;
     let status = Command::new(&iesp).arg("pages").arg(&folder).status().context("iesp cannot be started")?;
     ensure!(status.success(), "`iesp pages` failed ({status})");
     // Debian wants them compressed, rpm does that by itself.
@@ -82,11 +79,18 @@ fn output_folder() -> Result<PathBuf> {
 /// An empty folder for a check's images and logs; it stays when the check fails.
 fn scratch_folder(name: &str) -> Result<PathBuf> {
     let folder = output_folder()?.join("check").join(name);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    workspace::fresh_folder(&folder)?;
     Ok(folder)
+}
+
+/// What a tool of the linker's says of a program.
+fn said_by(tool: &str, arguments: &[&str], program: &Path) -> Result<String> {
+    let mut command = Command::new(tool);
+    command.args(arguments).arg(program).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output =
+        command.output().with_context(|| format!("{tool} cannot be started: `cargo xtask setup` installs it"))?;
+    ensure!(output.status.success(), "{tool} does not read {} ({})", program.display(), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Says what was made.

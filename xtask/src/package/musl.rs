@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use goblin::elf::Elf;
-use goblin::elf::program_header::PT_INTERP;
+use anyhow::{Context, Result, bail, ensure};
 use xtask_common::cross::{Cargo, Target};
 use xtask_common::target::{Launch, Served, sparse_image};
 
@@ -30,11 +28,18 @@ pub fn run(from_source: bool) -> Result<()> {
 
 /// An ELF file that no loader has to complete.
 fn needs_nothing(program: &Path) -> Result<()> {
-    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let elf = Elf::parse(&bytes)?;
-    ensure!(elf.libraries.is_empty(), "it needs {}", elf.libraries.join(", "));
-    ensure!(elf.program_headers.iter().all(|header| header.p_type != PT_INTERP), "it needs a loader");
-    Ok(())
+    let said = super::said_by("readelf", &["--wide", "--program-headers", "--dynamic"], program)?;
+    match needs(&said) {
+        Some(what) => bail!("it needs {what}"),
+        None => Ok(()),
+    }
+}
+
+/// What `readelf` says that a program needs: its loader, or its libraries.
+fn needs(said: &str) -> Option<String> {
+    let mut lines = said.lines().map(str::trim);
+    let needed = lines.find(|line| line.contains("(NEEDED)") || line.starts_with("INTERP "));
+    needed.map(str::to_owned)
 }
 
 fn serves(program: &Path) -> Result<()> {
@@ -65,4 +70,19 @@ fn alone(program: &Path, folder: &Path) -> Result<()> {
     let status = Command::new("chroot").arg(&root).args(["/iesp", "--version"]).stdin(Stdio::null()).status()?;
     ensure!(status.success(), "it does not run in an empty root folder ({status})");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_needs_is_seen() {
+        let this = std::env::current_exe().unwrap();
+        let error = needs_nothing(&this).unwrap_err().to_string();
+        assert!(error.contains("INTERP") || error.contains("NEEDED"), "{error}");
+        let fixed = "Program Headers:\n  LOAD 0x0\n  GNU_STACK 0x0\n\nThere is no dynamic section in this file.\n";
+        assert_eq!(needs(fixed), None);
+        assert!(needs_nothing(Path::new("/etc/passwd")).is_err());
+    }
 }

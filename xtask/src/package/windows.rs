@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use goblin::pe::PE;
 use xtask_common::cross::{Cargo, MINGW, Target};
 use xtask_common::process::{Ended, Running};
 use xtask_common::target::sparse_image;
@@ -14,6 +13,9 @@ use xtask_common::workspace;
 
 use super::exercise::{self, logged};
 use super::{DISK_BYTES, done, output_folder, scratch_folder};
+
+/// It comes with the linker for Windows.
+const OBJDUMP: &str = "x86_64-w64-mingw32-objdump";
 
 /// What every Windows since 10 has.
 const LIBRARIES: &[&str] = &[
@@ -61,16 +63,21 @@ pub fn run(from_source: bool) -> Result<()> {
 }
 
 fn needs_windows_alone(program: &Path) -> Result<()> {
-    let bytes = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let pe = PE::parse(&bytes)?;
-    let is_windows = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        LIBRARIES.contains(&name.as_str()) || name.starts_with("api-ms-win-")
-    };
-    let others: Vec<_> = pe.libraries.iter().filter(|name| !is_windows(name)).collect();
+    let said = super::said_by(OBJDUMP, &["--private-headers"], program)?;
+    let libraries: Vec<&str> = said.lines().filter_map(|line| line.trim().strip_prefix("DLL Name: ")).collect();
+    let others: Vec<_> = libraries.iter().filter(|name| !is_windows(name)).collect();
     ensure!(others.is_empty(), "it needs {others:?}");
-    ensure!(!pe.libraries.is_empty() && pe.is_64, "this is no program for Windows on x86-64");
+    ensure!(
+        !libraries.is_empty() && said.contains("file format pei-x86-64"),
+        "this is no program for Windows on x86-64"
+    );
     Ok(())
+}
+
+/// Whether a library is one of [`LIBRARIES`].
+fn is_windows(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    LIBRARIES.contains(&name.as_str()) || name.starts_with("api-ms-win-")
 }
 
 /// A Wine with a folder of its own, which ends with this value.

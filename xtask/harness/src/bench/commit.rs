@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use xtask_common::process::{Ended, Running};
-use xtask_common::workspace::{cache_folder, cargo, hex, root};
+use xtask_common::workspace::{cache_folder, cargo, root};
 use xtask_common::{compiler, outputs};
+
+use crate::checksum::hex;
 
 /// How long a build may take.
 const BUILD: Duration = Duration::from_secs(3600);

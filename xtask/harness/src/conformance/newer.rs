@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use xtask_common::workspace::{cache_folder, checksum, hex};
+use xtask_common::workspace::cache_folder;
 
+use crate::checksum::{checksum, hex};
 use crate::debian;
 
 /// Where the source is.

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use xtask_common::process::{spell, timed};
-use xtask_common::workspace::{self, checksum, hex};
+use xtask_common::workspace;
 
 pub use self::recipe::Recipe;
 pub use self::tree::Tree;
+use crate::checksum::{checksum, hex};
 use crate::debian::{self, Package};
 
 /// What `cargo xtask vm image` can be told.
