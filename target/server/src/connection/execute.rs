@@ -232,11 +232,19 @@ impl Driver<'_> {
         let mut after = None;
         while let Some((id, arrival)) = self.slots.next_in_line(after) {
             after = Some(arrival);
-            if let State::Blocked(outcome) = self.slots[id].state
-                && self.slots.lun(id) == lun
-            {
-                self.slots.leave_line(id);
-                self.step(id, outcome, &[]);
+            if self.slots.lun(id) != lun {
+                continue;
+            }
+            match self.slots[id].state {
+                State::Blocked(outcome) => {
+                    self.slots.leave_line(id);
+                    self.step(id, outcome, &[]);
+                }
+                State::ReadBlocked(read) => {
+                    self.slots.leave_line(id);
+                    self.go_on_reading(id, read);
+                }
+                _ => {}
             }
         }
     }

@@ -35,9 +35,29 @@ impl Driver<'_> {
         if left == 0 {
             return self.step(id, Outcome::Done, &[]);
         }
+        self.go_on_reading(id, read);
+    }
+
+    /// Sends what there is room for. A read that waits for room holds no blocks: its peer may take its time.
+    #[inline]
+    pub(super) fn go_on_reading(&mut self, id: TaskId, read: Read) {
         self.slots[id].state = State::Reading(read);
         self.reading.push_back(id);
         self.pump_reads();
+        if !self.reading.is_empty() {
+            self.pause(id);
+        }
+    }
+
+    /// Gives the blocks of a read back until its next piece is read.
+    fn pause(&mut self, id: TaskId) {
+        let number = self.slots.lun(id);
+        let luns = self.luns_of(number);
+        if let (Some(lun), Some(task)) = (luns.get(number), &mut self.slots[id].task)
+            && task.pause(&lun.unit)
+        {
+            self.wake(number);
+        }
     }
 
     /// Sends pieces of the reads at hand, in turn. False where the outgoing bytes are full.
@@ -49,6 +69,7 @@ impl Driver<'_> {
                 continue;
             };
             if let Piece::NoRoom = self.piece(id, read) {
+                self.pause(id);
                 return false;
             }
         }
@@ -80,6 +101,21 @@ impl Driver<'_> {
                 self.buffers.give(fetched.buffer);
             }
             return self.sent(id, lun, read, len);
+        }
+        let block = lun.block_size() as usize;
+        let blocks = read.left.min(FETCH).div_ceil(block);
+        let Some(task) = &mut self.slots[id].task else { return Piece::Left };
+        if !task.resume(&lun.unit, read.offset / block as u64, blocks as u32) {
+            self.reading.pop_front();
+            self.slots[id].state = State::ReadBlocked(read);
+            self.slots.stand_in_line(id);
+            return Piece::Left;
+        }
+        if read.left > len && !len.is_multiple_of(block) {
+            // A block is read at once, so that no COMPARE AND WRITE comes between its parts.
+            self.reading.pop_front();
+            self.fetch(id, lun, read, len.next_multiple_of(block).min(read.left));
+            return Piece::Left;
         }
         match lun.backend.read(read.offset, room, Patience::None) {
             Ok(Served::Done(())) => {
@@ -185,9 +221,7 @@ impl Driver<'_> {
             self.buffers.give(buffer);
             return self.after_read(id, outcome, read.sent);
         }
-        self.slots[id].state = State::Reading(read);
         self.slots[id].fetched = Some(Fetched { buffer, at: 0, end: len });
-        self.reading.push_back(id);
-        self.pump_reads();
+        self.go_on_reading(id, read);
     }
 }

@@ -38,6 +38,8 @@ pub enum State {
     Blocked(Outcome),
     /// Room in the outgoing bytes: a read.
     Reading(Read),
+    /// The range of blocks of the next piece of a read.
+    ReadBlocked(Read),
     /// A disk thread, which reads for it where `read` says so.
     InFlight {
         /// The read that goes on afterwards, and how much of it is being read.
