@@ -320,3 +320,123 @@ fn perform(mut job: Job) {
         backend.commit();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+    use crate::backend::Facts;
+
+    /// A disk whose calls wait for [`Self::gate`], and whose reads panic where `panics`.
+    #[derive(Debug)]
+    struct Slow {
+        threads: Threads,
+        gate: Mutex<()>,
+        inside: AtomicUsize,
+        panics: bool,
+    }
+
+    impl Slow {
+        fn new(panics: bool) -> Arc<Self> {
+            Arc::new(Self { threads: Threads::new(), gate: Mutex::new(()), inside: AtomicUsize::new(0), panics })
+        }
+    }
+
+    impl Backend for Slow {
+        fn facts(&self) -> Facts {
+            Facts { len: 1 << 20, read_only: false, discard_granularity: 0, volatile_cache: true, rotational: false }
+        }
+
+        fn threads(&self) -> Option<&Threads> {
+            Some(&self.threads)
+        }
+
+        fn read(&self, _: u64, _: &mut [u8], _: Patience) -> Result<Served, IoError> {
+            assert!(!self.panics, "as planned");
+            self.inside.fetch_add(1, Ordering::SeqCst);
+            drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok(Served::Done(()))
+        }
+
+        fn write(&self, _: u64, _: &[u8], _: bool, _: Patience) -> Result<Served, IoError> {
+            Ok(Served::Done(()))
+        }
+
+        fn flush(&self, _: Patience) -> Result<Served, IoError> {
+            Ok(Served::Done(()))
+        }
+
+        fn unmap(&self, _: u64, _: u64, _: Patience) -> Result<Served, IoError> {
+            Ok(Served::Done(()))
+        }
+
+        fn zero(&self, _: u64, _: u64, _: bool, _: Patience) -> Result<Served, IoError> {
+            Ok(Served::Done(()))
+        }
+
+        fn extent(&self, _: u64, len: u64, _: Patience) -> Result<Served<(bool, u64)>, IoError> {
+            Ok(Served::Done((true, len)))
+        }
+
+        fn prefetch(&self, _: u64, _: u64) {}
+    }
+
+    fn read(backend: &Arc<Slow>, task: u16, reply: &UnboundedSender<Message>) {
+        let work = Work::Read { offset: 0, len: 512 };
+        let backend = Arc::clone(backend) as Arc<dyn Backend>;
+        submit(Job { task: TaskId(task), work, buffer: Buffer::new(512), backend, reply: reply.clone() });
+    }
+
+    fn served(answers: &mut UnboundedReceiver<Message>) -> (u16, Outcome) {
+        match answers.blocking_recv() {
+            Some(Message::Served { task, outcome, .. }) => (task.0, outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_job_whose_call_panics_is_answered_with_an_error() {
+        let (reply, mut answers) = unbounded_channel();
+        let broken = Slow::new(true);
+        for task in 0..20 {
+            read(&broken, task, &reply);
+        }
+        let mut all: Vec<_> = (0..20).map(|_| served(&mut answers)).collect();
+        all.sort_unstable_by_key(|(task, _)| *task);
+        assert!(
+            all.iter().zip(0..).all(|(answer, task)| *answer == (task, Outcome::Failed(IoError::Other))),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_leaves_the_others_theirs() {
+        let (reply, mut answers) = unbounded_channel();
+        let (stuck, healthy) = (Slow::new(false), Slow::new(false));
+        let gate = stuck.gate.lock().expect("nobody panicked");
+        for task in 0..40 {
+            read(&stuck, task, &reply);
+        }
+        let start = Instant::now();
+        while stuck.inside.load(Ordering::SeqCst) < MOST {
+            assert!(start.elapsed() < Duration::from_secs(20), "its threads start");
+            thread::yield_now();
+        }
+        for task in 100..140 {
+            read(&healthy, task, &reply);
+        }
+        // Only the healthy one answers.
+        for _ in 0..40 {
+            assert!(served(&mut answers).0 >= 100);
+        }
+        assert_eq!(stuck.inside.load(Ordering::SeqCst), MOST);
+        drop(gate);
+        for _ in 0..40 {
+            assert!(served(&mut answers).0 < 40);
+        }
+    }
+}

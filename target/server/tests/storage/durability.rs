@@ -149,3 +149,41 @@ fn a_device_that_lost_its_cache_is_trusted_no_more() {
         drop((device, below));
     }
 }
+
+/// SBC-3 4.7.3.6: a device without room is no device that failed. What was written stays, flushes are good, and writes go on when
+/// there is room again.
+#[test]
+fn a_device_without_room_goes_on_when_there_is_some() {
+    if !has_loops() {
+        return;
+    }
+    let folder = disk_folder();
+    // Past the page cache: there a write itself finds that there is no room.
+    for way in [WAYS[1], WAYS[3]] {
+        let device = Loop::with_room_for(4 << 20, folder.path());
+        let mut server = serve(&device, way);
+        let mut client = Client::login(server.address());
+        let at = |chunk: u64| cdb::write_fua(chunk * u64::from(BLOCKS), BLOCKS);
+        let mut written = 0;
+        let refused = loop {
+            assert!(written < 1024, "64 MiB do not fit");
+            let done = client.put(&at(written), &[written as u8 + 1; CHUNK]);
+            if done.status != 0 {
+                break done;
+            }
+            written += 1;
+        };
+        assert!(written > 16, "{way:?}: {written}");
+        assert_eq!(refused.code(), (7, 0x27, 7), "{way:?}: SPACE ALLOCATION FAILED WRITE PROTECT");
+        client.run(SYNCHRONIZE_CACHE).good();
+        for chunk in 0..written {
+            let read = cdb::read(chunk * u64::from(BLOCKS), BLOCKS);
+            assert_eq!(client.get(&read, CHUNK as u32).good(), [chunk as u8 + 1; CHUNK], "{way:?}");
+        }
+        let (unmap, list) = cdb::unmap(0, 4 * BLOCKS);
+        client.put(&unmap, &list).good();
+        client.put(&at(written), &[0xee; CHUNK]).good();
+        client.run(SYNCHRONIZE_CACHE).good();
+        assert_eq!(server.stop().0.code(), Some(0));
+    }
+}

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commit;
 mod durability;
 mod engines;
 mod failures;
