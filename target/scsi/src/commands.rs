@@ -241,6 +241,10 @@ impl Row {
         self.flags & MEDIUM != 0
     }
 
+    pub(crate) fn is_read_capacity(&self) -> bool {
+        matches!(self.command, Command::ReadCapacity10 | Command::ReadCapacity16)
+    }
+
     #[inline]
     pub(crate) fn passes_unit_attention(&self) -> bool {
         self.flags & PASSES != 0

@@ -168,6 +168,8 @@ pub struct Completion {
     pub reply_len: u32,
     /// Another task may be waiting for the range that this one held: have the blocked ones of the unit step again.
     pub wake: bool,
+    /// REPORT LUNS told the nexus what there is: [`LogicalUnit::inventory_reported`](crate::LogicalUnit::inventory_reported).
+    pub inventory_reported: bool,
 }
 
 impl Completion {
@@ -187,7 +189,7 @@ impl Completion {
     /// A status without sense or data.
     #[must_use]
     pub const fn status(status: u8) -> Self {
-        Self { status, sense: SenseBytes::EMPTY, reply_len: 0, wake: false }
+        Self { status, sense: SenseBytes::EMPTY, reply_len: 0, wake: false, inventory_reported: false }
     }
 
     /// GOOD with `len` bytes in the reply buffer.

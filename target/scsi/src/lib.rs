@@ -35,7 +35,7 @@ mod unit;
 mod vpd;
 mod work;
 
-pub use absent::absent_unit;
+pub use absent::{absent_unit, awaited_unit};
 pub use capabilities::{Capabilities, Unmap};
 pub use commands::{LONG_CDB, command_name};
 pub use contract::{
@@ -45,4 +45,4 @@ pub use identity::{Identity, IdentityError, LUN_MAX, NAME_MAX};
 pub use lun::lun_number;
 pub use sense::SenseBytes;
 pub use task::Task;
-pub use unit::{LogicalUnit, TransportFailure};
+pub use unit::{LogicalUnit, Path, TransportFailure};

@@ -1,14 +1,14 @@
 //! REPORT TARGET PORT GROUPS (SPC-4 6.35): one group with one port, always active/optimized.
 
 use crate::cdb::be32;
+use crate::identity::Identity;
 use crate::reply::Reply;
 use crate::sense::Sense;
-use crate::unit::Unit;
 
 /// RELATIVE TARGET PORT IDENTIFIER of the only port.
 pub(crate) const RELATIVE_PORT_1: u16 = 1;
 
-pub(crate) fn report_target_port_groups(unit: &Unit, cdb: &[u8; 16], buffer: &mut [u8]) -> Result<u32, Sense> {
+pub(crate) fn report_target_port_groups(identity: &Identity, cdb: &[u8; 16], buffer: &mut [u8]) -> Result<u32, Sense> {
     // PARAMETER DATA FORMAT: 000b length only, 001b extended.
     let extended = match cdb[1] >> 5 {
         0b000 => false,
@@ -23,7 +23,7 @@ pub(crate) fn report_target_port_groups(unit: &Unit, cdb: &[u8; 16], buffer: &mu
     }
     reply.u8(0x00); // not preferred; active/optimized
     reply.u8(0x01); // AO_SUP: no other state
-    reply.u16(unit.identity.portal_group_tag());
+    reply.u16(identity.portal_group_tag());
     reply.put(&[0, 0, 0, 1]); // STATUS CODE 0: no state was ever changed; one port
     reply.u16(0);
     reply.u16(RELATIVE_PORT_1);

@@ -4,7 +4,7 @@ use crate::commands::Row;
 use crate::contract::{Buffers, Completion, IoError, NexusId, Outcome, Step, StreamError, Streaming, Transfer};
 use crate::range::Hold;
 use crate::sense::Sense;
-use crate::unit::{LogicalUnit, Nexus, Refusal, Unit, admit};
+use crate::unit::{LogicalUnit, Nexus, Path, Refusal, Unit, admit};
 use crate::work::{Context, Next, Plan, Work};
 use portable_atomic::Ordering;
 
@@ -61,6 +61,10 @@ impl Task {
             return Err(row.unsupported().into());
         }
         row.check_reserved(cdb)?;
+        // SBC-3 4.10: the capacity is the medium's, too.
+        if unit.absent && (row.needs_medium() || row.is_read_capacity()) {
+            return Err(Sense::NOT_READY.into());
+        }
         if row.needs_medium() && unit.stopped.load(Ordering::Relaxed) {
             return Err(Sense::INITIALIZING_COMMAND_REQUIRED.into());
         }
@@ -95,11 +99,17 @@ impl Task {
 
     /// What is to be done next, now that `outcome` came of the step before.
     #[inline]
-    pub fn step<const N: usize>(&mut self, unit: &LogicalUnit<N>, outcome: Outcome, buffers: Buffers<'_>) -> Step {
+    pub fn step<'a, const N: usize>(
+        &mut self,
+        path: impl Into<Path<'a, N>>,
+        outcome: Outcome,
+        buffers: Buffers<'_>,
+    ) -> Step {
+        let Path { unit, identity } = path.into();
         if let Work::Ended(completion) = self.work {
             return Step::Done(completion);
         }
-        let mut context = Context { unit: &unit.unit, nexuses: &unit.nexuses, nexus: self.nexus, buffers };
+        let mut context = Context { unit: &unit.unit, identity, nexuses: &unit.nexuses, nexus: self.nexus, buffers };
         match self.advance(&mut context, outcome) {
             Ok(Next::Io(step)) => {
                 self.note(&step);

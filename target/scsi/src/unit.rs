@@ -22,6 +22,8 @@ pub(crate) struct Unit {
     pub reservation: Reservation,
     /// START STOP UNIT stopped it.
     pub stopped: AtomicBool,
+    /// What its blocks are kept in is not there: who it is is known, and no more.
+    pub absent: bool,
 }
 
 impl Unit {
@@ -112,16 +114,18 @@ pub(crate) enum Attention {
     ModeParametersChanged = 1 << 2,
     CommandsCleared = 1 << 3,
     CapacityChanged = 1 << 4,
-    InventoryChanged = 1 << 5,
+    InquiryChanged = 1 << 5,
+    InventoryChanged = 1 << 6,
 }
 
 impl Attention {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::PowerOnOrReset,
         Self::BusDeviceReset,
         Self::ModeParametersChanged,
         Self::CommandsCleared,
         Self::CapacityChanged,
+        Self::InquiryChanged,
         Self::InventoryChanged,
     ];
 
@@ -132,6 +136,7 @@ impl Attention {
             Self::ModeParametersChanged => (0x2a, 0x01),
             Self::CommandsCleared => (0x2f, 0x00),
             Self::CapacityChanged => (0x2a, 0x09),
+            Self::InquiryChanged => (0x3f, 0x03),
             Self::InventoryChanged => (0x3f, 0x0e),
         };
         Sense::new(Key::UnitAttention, asc, ascq)
@@ -197,6 +202,24 @@ pub struct LogicalUnit<const NEXUSES: usize = 64> {
     pub(crate) nexuses: [Nexus; NEXUSES],
 }
 
+/// A logical unit as it is reached: by one LUN of one target. Where several lead to the same logical unit, each has its own
+/// target port and LUN in its identity, and its own numbers for nexuses; the rest they share.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<'a, const NEXUSES: usize> {
+    /// What all paths lead to.
+    pub unit: &'a LogicalUnit<NEXUSES>,
+    /// Who it is by this path.
+    pub identity: &'a Identity,
+}
+
+/// The only path to a logical unit.
+impl<'a, const NEXUSES: usize> From<&'a LogicalUnit<NEXUSES>> for Path<'a, NEXUSES> {
+    #[inline]
+    fn from(unit: &'a LogicalUnit<NEXUSES>) -> Self {
+        Self { unit, identity: &unit.unit.identity }
+    }
+}
+
 /// A failure of the transport that ends a command with CHECK CONDITION (RFC 7143 11.4.7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportFailure {
@@ -230,9 +253,18 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
                 ranges: RangeLock::new(),
                 reservation: Reservation(AtomicU32::new(0)),
                 stopped: AtomicBool::new(false),
+                absent: false,
             },
             nexuses: [const { Nexus::new() }; NEXUSES],
         }
+    }
+
+    /// What its blocks are kept in is not there yet: commands that need them, and READ CAPACITY, are answered NOT READY. When it
+    /// comes, another logical unit takes the place of this one.
+    #[must_use]
+    pub fn without_medium(mut self) -> Self {
+        self.unit.absent = true;
+        self
     }
 
     /// Logical blocks that there are.
@@ -326,6 +358,23 @@ impl<const NEXUSES: usize> LogicalUnit<NEXUSES> {
     pub fn inventory_changed(&self, nexus: NexusId) {
         if let Some(state) = self.nexuses.get(usize::from(nexus.0)) {
             state.attend(Attention::InventoryChanged);
+        }
+    }
+
+    /// The nexus was told of the target's logical units by REPORT LUNS, of this one or of another: it need not be told that
+    /// they have changed (SPC-4 7.8.8, LUICLR). Where [`Completion::inventory_reported`] says so, the driver calls this for
+    /// each logical unit of the target.
+    pub fn inventory_reported(&self, nexus: NexusId) {
+        if let Some(state) = self.nexuses.get(usize::from(nexus.0)) {
+            state.forget(Attention::InventoryChanged);
+        }
+    }
+
+    /// It has a number that another logical unit had while this nexus was there: what INQUIRY says is not what it said (3Fh/03h,
+    /// INQUIRY DATA HAS CHANGED).
+    pub fn inquiry_changed(&self, nexus: NexusId) {
+        if let Some(state) = self.nexuses.get(usize::from(nexus.0)) {
+            state.attend(Attention::InquiryChanged);
         }
     }
 

@@ -13,14 +13,14 @@ struct Page {
     code: u8,
     is_supported: fn(&Capabilities) -> bool,
     /// What follows PAGE LENGTH.
-    fill: fn(&Unit, &mut Reply<'_>),
+    fill: fn(&Unit, &Identity, &mut Reply<'_>),
 }
 
 /// In ascending order, as page 00h lists them (SPC-4 7.8.15).
 static PAGES: [Page; 7] = [
     Page { code: 0x00, is_supported: always, fill: supported_pages },
-    Page { code: 0x80, is_supported: always, fill: |unit, reply| reply.put(&unit.identity.serial()) },
-    Page { code: 0x83, is_supported: always, fill: |unit, reply| device_identification(&unit.identity, reply) },
+    Page { code: 0x80, is_supported: always, fill: |_, identity, reply| reply.put(&identity.serial()) },
+    Page { code: 0x83, is_supported: always, fill: |_, identity, reply| device_identification(identity, reply) },
     Page { code: 0x86, is_supported: always, fill: extended_inquiry_data },
     Page { code: 0xb0, is_supported: always, fill: block_limits },
     Page { code: 0xb1, is_supported: always, fill: block_device_characteristics },
@@ -36,16 +36,16 @@ fn pages(unit: &Unit) -> impl Iterator<Item = &'static Page> {
 }
 
 /// The page `code`.
-pub(crate) fn page(unit: &Unit, code: u8, reply: &mut Reply<'_>) -> Result<(), Sense> {
+pub(crate) fn page(unit: &Unit, identity: &Identity, code: u8, reply: &mut Reply<'_>) -> Result<(), Sense> {
     let page = pages(unit).find(|page| page.code == code).ok_or(Sense::cdb(2, 7))?;
     reply.put(&[DISK, page.code, 0, 0]);
-    (page.fill)(unit, reply);
+    (page.fill)(unit, identity, reply);
     let len = (reply.len() - 4) as u16;
     reply.patch(2, &len.to_be_bytes());
     Ok(())
 }
 
-fn supported_pages(unit: &Unit, reply: &mut Reply<'_>) {
+fn supported_pages(unit: &Unit, _: &Identity, reply: &mut Reply<'_>) {
     for page in pages(unit) {
         reply.u8(page.code);
     }
@@ -115,15 +115,16 @@ fn hex(reply: &mut Reply<'_>, byte: u8) {
 }
 
 /// SPC-4 7.8.7.
-fn extended_inquiry_data(unit: &Unit, reply: &mut Reply<'_>) {
+fn extended_inquiry_data(unit: &Unit, _: &Identity, reply: &mut Reply<'_>) {
     reply.u8(0); // no protection information
     reply.u8(0x07); // HEADSUP, ORDSUP, SIMPSUP: the driver orders tasks by their attributes
     reply.u8(u8::from(unit.capabilities.volatile_cache)); // V_SUP
-    reply.zeros(57);
+    reply.u8(0x01); // LUICLR: REPORT LUNS clears REPORTED LUNS DATA HAS CHANGED at all logical units
+    reply.zeros(56);
 }
 
 /// SBC-3 6.5.3.
-fn block_limits(unit: &Unit, reply: &mut Reply<'_>) {
+fn block_limits(unit: &Unit, _: &Identity, reply: &mut Reply<'_>) {
     let (capabilities, limits) = (&unit.capabilities, &unit.limits);
     reply.u8(0); // WSNZ: WRITE SAME of 0 blocks reaches to the end
     reply.u8(limits.compare_and_write);
@@ -145,7 +146,7 @@ fn block_limits(unit: &Unit, reply: &mut Reply<'_>) {
 }
 
 /// SBC-3 6.5.2.
-fn block_device_characteristics(unit: &Unit, reply: &mut Reply<'_>) {
+fn block_device_characteristics(unit: &Unit, _: &Identity, reply: &mut Reply<'_>) {
     // MEDIUM ROTATION RATE: not reported, or 1: it doesn't rotate.
     reply.u16(if unit.capabilities.rotational { 0 } else { 1 });
     reply.zeros(58);
@@ -153,6 +154,6 @@ fn block_device_characteristics(unit: &Unit, reply: &mut Reply<'_>) {
 
 /// SBC-3 6.5.4: UNMAP, WRITE SAME(16) and (10) deallocate (LBPU, LBPWS, LBPWS10); what is deallocated reads as zeros
 /// (LBPRZ); no anchors; thin.
-fn logical_block_provisioning(_: &Unit, reply: &mut Reply<'_>) {
+fn logical_block_provisioning(_: &Unit, _: &Identity, reply: &mut Reply<'_>) {
     reply.put(&[0, 0xe4, 0x02, 0]);
 }

@@ -166,3 +166,72 @@ fn another_inventory_is_told_unless_it_is_asked_for() {
     disk.run(&TUR, &[]).good();
     disk.run_by(OTHER, &TUR, &[]).good();
 }
+
+#[test]
+fn report_luns_of_a_sibling_ends_the_news_here() {
+    let mut disk = Disk::plain();
+    disk.unit.inventory_changed(HOST);
+    disk.unit.inventory_changed(OTHER);
+    disk.unit.inventory_reported(HOST);
+    disk.run(&TUR, &[]).good();
+    assert_eq!(disk.run_by(OTHER, &TUR, &[]).code(), (6, 0x3f, 0x0e));
+}
+
+#[test]
+fn another_unit_under_an_old_number_says_so_after_its_power_on() {
+    let mut disk = Disk::plain();
+    disk.unit.nexus_established(HOST);
+    disk.unit.inquiry_changed(HOST);
+    assert_eq!(disk.run(&TUR, &[]).code(), (6, 0x29, 0));
+    assert_eq!(disk.run(&TUR, &[]).code(), (6, 0x3f, 3));
+    disk.run(&TUR, &[]).good();
+}
+
+#[test]
+fn a_unit_without_its_medium_is_known_and_not_ready() {
+    let mut disk = Disk::plain();
+    disk.unit = LogicalUnit::new(Capabilities { blocks: 0, ..capabilities() }, identity()).without_medium();
+    let known = disk.run(&[0x12, 1, 0x80, 0, 255, 0], &[]).good();
+    assert_eq!(known, Disk::plain().run(&[0x12, 1, 0x80, 0, 255, 0], &[]).good());
+    for cdb in [&TUR[..], &READ, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+        assert_eq!(disk.run(cdb, &[]).code(), (2, 4, 0), "{cdb:02x?}");
+    }
+    let sense = disk.run(&[0x03, 0, 0, 0, 18, 0], &[]).good();
+    assert_eq!((sense[2], sense[12], sense[13]), (2, 4, 0));
+    assert_eq!(disk.run(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], &[]).good()[3], 24);
+}
+
+#[test]
+fn a_unit_that_is_awaited_may_be_there_and_is_not() {
+    let mut reply = [0xff; REPLY_MAX];
+    let inquiry = |reply: &mut [u8], answer: fn(&[u16], &[u8; 16], &mut [u8]) -> Completion| {
+        let mut cdb = [0; 16];
+        (cdb[0], cdb[4]) = (0x12, 36);
+        assert_eq!(answer(&[0], &cdb, reply).status, 0);
+        reply[0]
+    };
+    assert_eq!(inquiry(&mut reply, awaited_unit), 0x20);
+    assert_eq!(inquiry(&mut reply, absent_unit), 0x7f);
+}
+
+/// Two LUNs of one logical unit: its blocks and its identity are the same, its port and number are each LUN's own.
+#[test]
+fn paths_share_the_unit_and_have_their_own_names() {
+    let unit = LogicalUnit::<4>::new(capabilities(), identity());
+    let other = Identity::new(*identity().uuid(), "iqn.2026-01.test:other", 1, 7).unwrap();
+    let page = |path: Path<'_, 4>| {
+        let mut cdb = [0; 16];
+        cdb[..5].copy_from_slice(&[0x12, 1, 0x83, 1, 0]);
+        let transfer = Transfer { data_out: 0, data_in: 256 };
+        let mut task = path.unit.begin(HOST, &[0], &cdb, transfer);
+        let mut reply = [0; REPLY_MAX];
+        let buffers = Buffers { data_out: &[], reply: &mut reply, scratch: &mut [] };
+        let Step::Done(done) = task.step(path, Outcome::Start, buffers) else { panic!("no I/O") };
+        reply[..done.reply_len as usize].to_vec()
+    };
+    let (one, two) = (page((&unit).into()), page(Path { unit: &unit, identity: &other }));
+    let has = |page: &[u8], text: &str| page.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has(&two, "iqn.2026-01.test:other") && !has(&one, "iqn.2026-01.test:other"));
+    assert!(one.windows(8).any(|window| window == identity().naa()));
+    assert!(two.windows(8).any(|window| window == identity().naa()));
+}

@@ -104,8 +104,8 @@ fn block_pages_tell_the_limits() {
     characteristics.extend_from_slice(&[0; 58]);
     assert_eq!(inquiry(&mut disk, Some(0xb1)), characteristics);
     assert_eq!(inquiry(&mut disk, Some(0xb2)), [0x00, 0xb2, 0x00, 0x04, 0, 0xe4, 2, 0]);
-    let mut extended = vec![0x00, 0x86, 0x00, 0x3c, 0x00, 0x07, 0x01];
-    extended.extend_from_slice(&[0; 57]);
+    let mut extended = vec![0x00, 0x86, 0x00, 0x3c, 0x00, 0x07, 0x01, 0x01];
+    extended.extend_from_slice(&[0; 56]);
     assert_eq!(inquiry(&mut disk, Some(0x86)), extended);
 
     let thick = Capabilities { unmap: None, rotational: true, volatile_cache: false, ..capabilities() };

@@ -11,6 +11,7 @@ mod write_same;
 use crate::cdb;
 use crate::commands::{Command, Row};
 use crate::contract::{Buffers, Completion, NexusId, Outcome, Step, Transfer};
+use crate::identity::Identity;
 use crate::mode::{ModeSelect, parameter_list_length};
 use crate::range::Hold;
 use crate::sense::Sense;
@@ -26,6 +27,7 @@ use write_same::WriteSame;
 /// What a step may look at and work on.
 pub(crate) struct Context<'a> {
     pub unit: &'a Unit,
+    pub identity: &'a Identity,
     pub nexuses: &'a [Nexus],
     pub nexus: NexusId,
     pub buffers: Buffers<'a>,

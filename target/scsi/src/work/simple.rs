@@ -27,16 +27,16 @@ impl Simple {
     }
 
     pub(super) fn step(&self, context: &mut Context<'_>) -> Result<Next, Sense> {
-        let (unit, cdb) = (context.unit, &self.cdb);
+        let (unit, identity, cdb) = (context.unit, context.identity, &self.cdb);
         let Buffers { reply, .. } = &mut context.buffers;
         let len = match self.command {
-            Command::Inquiry => inquiry::inquiry(unit, cdb, reply)?,
+            Command::Inquiry => inquiry::inquiry(unit, identity, cdb, reply)?,
             Command::ModeSense => mode_sense(unit, cdb, reply)?,
             Command::ReadCapacity10 => capacity::read_capacity_10(unit, reply),
             Command::ReadCapacity16 => capacity::read_capacity_16(unit, cdb, reply),
             Command::ReportSupportedOperationCodes => report::operation_codes(unit, cdb, reply)?,
             Command::ReportSupportedTaskManagementFunctions => report::task_management_functions(cdb, reply),
-            Command::ReportTargetPortGroups => ports::report_target_port_groups(unit, cdb, reply)?,
+            Command::ReportTargetPortGroups => ports::report_target_port_groups(identity, cdb, reply)?,
             Command::RequestSense => request_sense(context, cdb),
             _ => return Ok(Next::End(self.state(context))),
         };
@@ -67,7 +67,9 @@ impl Simple {
 /// asks for.
 fn request_sense(context: &mut Context<'_>, cdb: &[u8; 16]) -> u32 {
     let attention = context.own().and_then(|own| own.take_attention());
-    let sense = attention.unwrap_or(if context.unit.stopped.load(Ordering::Acquire) {
+    let sense = attention.unwrap_or(if context.unit.absent {
+        Sense::NOT_READY
+    } else if context.unit.stopped.load(Ordering::Acquire) {
         Sense::INITIALIZING_COMMAND_REQUIRED
     } else {
         Sense::NO_SENSE
@@ -110,5 +112,5 @@ pub(super) fn report_luns(inventory: &Inventory, context: &mut Context<'_>) -> R
     if let Some(nexus) = context.own() {
         nexus.forget(Attention::InventoryChanged);
     }
-    Ok(Next::End(Completion::reply(len)))
+    Ok(Next::End(Completion { inventory_reported: true, ..Completion::reply(len) }))
 }
