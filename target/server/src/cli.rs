@@ -143,6 +143,21 @@ pub struct Cli {
     #[arg(long, value_name = "UUID", value_parser = names::uuid)]
     pub uuid: Option<uuid::Uuid>,
 
+    /// Serve a file although it begins like an image of another kind (QCOW2, VMDK, VHDX, VDI, ...): initiators get the bytes of the
+    /// image itself.
+    #[arg(long)]
+    pub raw: bool,
+
+    /// Serve a block device or file for writing although it is in use: mounted, swap space, or below a loop device, LVM or
+    /// RAID. Two that write to one file system destroy it.
+    #[arg(long)]
+    pub yes_in_use: bool,
+
+    /// Serve all disks or none: where one is missing at the start, end. [default: the others are served, and what is missing is
+    /// tried again]
+    #[arg(long)]
+    pub strict: bool,
+
     /// Seconds for which commands wait for an NBD server that is away; then they fail. Linux initiators give a command up
     /// after 30.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=3600))]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::{fmt, io};
 
 /// What went wrong, with what to do about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     message: String,
     /// In one line, where the message has several.

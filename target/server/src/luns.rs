@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use iesp_scsi::LogicalUnit;
+use iesp_scsi::{Identity, NexusId, Path};
 
 use crate::backend::Backend;
 use crate::config::DiskConfig;
-use crate::disk::Trouble;
-use crate::target::SESSIONS;
+use crate::disk::{DiskPath, Trouble, UNIT_NEXUSES, Unit};
 
 /// A logical unit with what it stands on.
 #[derive(Debug)]
@@ -18,14 +17,18 @@ pub struct Lun {
     pub row: u16,
     /// What it was made from.
     pub config: DiskConfig,
-    /// The device server.
-    pub unit: LogicalUnit<SESSIONS>,
+    /// Who it is, with this number and target.
+    pub identity: Identity,
+    /// The device server of the disk, which others of its paths share.
+    pub unit: Arc<Unit>,
     /// Its blocks.
     pub backend: Arc<dyn Backend>,
     /// log2 of a block's bytes.
     pub block_shift: u32,
     /// What was told of its failures.
     pub trouble: Trouble,
+    /// Which of the disk's paths it is.
+    pub path: DiskPath,
 }
 
 impl Lun {
@@ -33,6 +36,18 @@ impl Lun {
     #[inline]
     pub const fn bytes(&self, blocks: u64) -> u64 {
         blocks << self.block_shift
+    }
+
+    /// The disk as it is reached by this number.
+    #[inline]
+    pub fn reached(&self) -> Path<'_, UNIT_NEXUSES> {
+        Path { unit: &self.unit, identity: &self.identity }
+    }
+
+    /// The number that a nexus of its target has at the disk.
+    #[inline]
+    pub fn nexus(&self, nexus: NexusId) -> NexusId {
+        self.path.nexus(nexus)
     }
 
     /// Bytes in a block.
@@ -46,6 +61,8 @@ impl Lun {
 pub struct Luns {
     by_number: Box<[Option<Arc<Lun>>]>,
     inventory: Box<[u16]>,
+    /// Numbers that logical units are to have of which nothing is known yet.
+    awaited: Box<[u16]>,
 }
 
 impl Luns {
@@ -60,7 +77,24 @@ impl Luns {
             by_number[number] = Some(lun);
         }
         let inventory = by_number.iter().flatten().map(|lun| lun.number).collect();
-        Self { by_number: by_number.into(), inventory }
+        Self { by_number: by_number.into(), inventory, awaited: Box::default() }
+    }
+
+    /// The same table, with numbers that logical units are to have that are not there yet.
+    #[must_use]
+    pub fn awaiting(self, numbers: impl Iterator<Item = u16>) -> Self {
+        let awaited = numbers.filter(|number| self.get(*number).is_none()).collect();
+        Self { awaited, ..self }
+    }
+
+    /// Whether a logical unit is to have this number that is not there yet.
+    pub fn is_awaited(&self, number: u16) -> bool {
+        self.awaited.contains(&number)
+    }
+
+    /// Numbers that logical units are to have that are not there yet.
+    pub fn awaited(&self) -> impl Iterator<Item = u16> {
+        self.awaited.iter().copied()
     }
 
     /// The logical unit of this number.

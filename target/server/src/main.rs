@@ -81,10 +81,12 @@ fn act(cli: &Cli, matches: clap::ArgMatches) -> Result<(), Failure> {
         None if cli.daemon && !life::is_daemon() => life::become_daemon(),
         None => {
             let sockets = service::sockets()?;
+            // Before anything that others can see, such as a port or a PID file: they may send signals at once.
+            let signals = serve::Signals::take()?;
             let given = Given::new(matches);
             let config = Config::load(cli, &given)?;
             logging::start(&config.log)?;
-            serve::run(cli, &given, config, sockets)
+            serve::run(cli, &given, config, sockets, signals)
         }
     }
 }

@@ -9,7 +9,7 @@ use iesp_scsi::NexusId;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
 
-use crate::luns::Luns;
+use crate::luns::{Lun, Luns};
 use crate::messages::{Message, Receipt};
 use crate::node::PortalId;
 
@@ -34,6 +34,8 @@ pub struct Target {
 struct Registry {
     luns: Arc<Luns>,
     sessions: Vec<Session>,
+    /// Numbers that a logical unit had which is there no longer: the next one that has it is another.
+    former: Vec<u16>,
     /// It is served no longer: nobody comes in.
     closed: bool,
 }
@@ -76,7 +78,8 @@ impl Who {
 impl Target {
     /// A target with nobody there.
     pub fn new(name: String, luns: Luns) -> Self {
-        Self { name, registry: Mutex::new(Registry { luns: Arc::new(luns), sessions: Vec::new(), closed: false }) }
+        let registry = Registry { luns: Arc::new(luns), sessions: Vec::new(), former: Vec::new(), closed: false };
+        Self { name, registry: Mutex::new(registry) }
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -144,7 +147,7 @@ impl Target {
         let free = |nexus: &NexusId| !registry.sessions.iter().any(|session| session.nexus == *nexus);
         let nexus = (0..SESSIONS as u16).map(NexusId).find(free)?;
         for lun in registry.luns.iter() {
-            lun.unit.nexus_established(nexus);
+            lun.unit.nexus_established(lun.nexus(nexus));
         }
         let ended = Arc::new(Notify::new());
         registry.sessions.push(Session { who, nexus, mail, ended });
@@ -192,15 +195,25 @@ impl Target {
     pub fn change_luns(&self, luns: Luns, quiet: &mpsc::Sender<()>) {
         let mut registry = self.registry();
         let old = std::mem::replace(&mut registry.luns, Arc::new(luns));
+        for number in old.inventory() {
+            if registry.luns.get(*number).is_none() && !registry.former.contains(number) {
+                registry.former.push(*number);
+            }
+        }
         let registry = &*registry;
-        let is_new = |number: u16| old.get(number).is_none();
+        // One that was in the place of a disk that was away may have given it to that.
+        let replaced = |lun: &Arc<Lun>| old.get(lun.number).is_some_and(|old| !Arc::ptr_eq(old, lun));
+        let is_new = |lun: &Arc<Lun>| old.get(lun.number).is_none() || replaced(lun);
         let differs = old.inventory() != registry.luns.inventory();
         for session in &registry.sessions {
             for lun in registry.luns.iter() {
-                if is_new(lun.number) {
-                    lun.unit.nexus_established(session.nexus);
+                if is_new(lun) {
+                    lun.unit.nexus_established(lun.nexus(session.nexus));
+                    if replaced(lun) || registry.former.contains(&lun.number) {
+                        lun.unit.inquiry_changed(lun.nexus(session.nexus));
+                    }
                 } else if differs {
-                    lun.unit.inventory_changed(session.nexus);
+                    lun.unit.inventory_changed(lun.nexus(session.nexus));
                 }
             }
             let message = Message::Luns { luns: Arc::clone(&registry.luns), quiet: quiet.clone() };
@@ -262,7 +275,7 @@ impl Drop for Guest {
         // I_T nexus loss (SAM-5 6.3.4), before anybody can take its number.
         let mut registry = self.target.registry();
         for lun in registry.luns.iter() {
-            lun.unit.nexus_lost(self.nexus);
+            lun.unit.nexus_lost(lun.nexus(self.nexus));
         }
         registry.sessions.retain(|session| {
             if session.nexus == self.nexus {

@@ -81,7 +81,8 @@ fn a_manager_that_does_not_listen_holds_up_nobody() {
 fn activated(socket: OwnedFd, args: &[&str]) -> Command {
     let mut shell = Command::new("sh");
     let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_iesp")]).args(args).stdin(Stdio::from(socket)).env_remove("RUST_LOG");
+    shell.args(["-c", script]).arg(support::process::program()).args(args);
+    shell.stdin(Stdio::from(socket)).env_remove("RUST_LOG");
     shell
 }
 

@@ -7,7 +7,11 @@ mod nbd;
 
 use file::is_zero;
 pub use file::{FileBackend, OpenError, OpenOptions};
-pub use nbd::{Address as NbdAddress, NbdBackend, NbdOptions, TlsFiles};
+pub use nbd::{Address as NbdAddress, ExportKey, NbdBackend, NbdError, NbdOptions, TlsFiles};
+
+mod absent;
+
+pub use absent::Absent;
 
 use iesp_scsi::IoError;
 
@@ -45,6 +49,36 @@ pub struct Facts {
     pub volatile_cache: bool,
     /// A spinning disk.
     pub rotational: bool,
+}
+
+/// How a backend is, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It serves.
+    Serving,
+    /// It is away, and may come back by itself: why.
+    Waiting(&'static str),
+    /// It serves no longer, until somebody has looked at it: why.
+    Failed(&'static str),
+}
+
+impl Condition {
+    /// In a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Waiting(_) => "waiting",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// Why it does not serve.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Serving => None,
+            Self::Waiting(why) | Self::Failed(why) => Some(why),
+        }
+    }
 }
 
 /// Blocks of a logical unit, as bytes. Callers stay within [`Facts::len`]. Several threads call at once.
@@ -114,6 +148,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Has `changed` called when its size changes by itself, with the bytes that it has then.
     fn watch(&self, _changed: Box<dyn Fn(u64) + Send>) {}
+
+    /// How it is now, without asking a device.
+    fn condition(&self) -> Condition {
+        Condition::Serving
+    }
 
     /// Nobody will call it any more: what it has running on other threads ends.
     fn close(&self) {}

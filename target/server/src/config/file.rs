@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
+use uuid::Uuid;
 
 use super::document::Document;
 use super::section::{Section, Spot};
@@ -17,7 +18,7 @@ use crate::backend::{NbdAddress, TlsFiles};
 use crate::cli::IoEngine;
 use crate::failure::Failure;
 use crate::target::SESSIONS;
-use crate::{logging, metrics, size, snmp};
+use crate::{disk, logging, metrics, size, snmp};
 
 /// What a disk is made of, by one of these keys.
 const SOURCES: [&str; 3] = ["file", "ram", "nbd"];
@@ -114,6 +115,7 @@ impl Reader<'_> {
         let threads = root.number("threads", 1..=256, "").map(|spot| spot.value);
         let engines = [("auto", IoEngine::Auto), ("io-uring", IoEngine::IoUring), ("threads", IoEngine::Threads)];
         let engine = root.choice("io-engine", &engines);
+        let strict = root.boolean("strict").is_some_and(|strict| strict.value);
         let snmp = self.snmp(root);
         let metrics = Self::metrics(root);
         let log = root.section("log").map(|section| logging::Config::read(&section, self.folder));
@@ -128,6 +130,7 @@ impl Reader<'_> {
             limits,
             threads: threads.unwrap_or_else(flags::cores),
             engine: engine.unwrap_or_default(),
+            strict,
             snmp,
             metrics,
             log: log.unwrap_or_default(),
@@ -241,7 +244,7 @@ impl Reader<'_> {
 
     fn disk(&self, section: Section<'_>, index: usize, seen: &mut Seen) -> Option<(u16, DiskConfig)> {
         let number = section.number("number", 0..=LUN_MAX.into(), "").map_or(index as u16, |number| number.value);
-        let source = self.source(&section, seen);
+        let source = self.source(&section);
         let block_size = section.number_of("block-size", &[512, 4096]).map_or(512, |size| size.value);
         let physical = section.number_of("physical-block-size", &[512, 4096]);
         if let Some(physical) = physical.as_ref().filter(|physical| physical.value < block_size) {
@@ -270,12 +273,18 @@ impl Reader<'_> {
         }
         let read_only = section.boolean("read-only").is_some_and(|read_only| read_only.value);
         let direct = section.boolean("direct").is_some_and(|direct| direct.value);
+        let raw = section.boolean("raw").is_some_and(|raw| raw.value);
+        let in_use = section.boolean("yes-in-use").is_some_and(|in_use| in_use.value);
         let trim_level = section.number("trim-level", 0..=2, "").map_or(1, |level| level.value);
         let uuid = section.parse("uuid", "a UUID", names::uuid);
-        if let Some(uuid) = &uuid
-            && seen.uuids.insert(uuid.value, ()).is_some()
-        {
-            section.report(uuid.span.clone(), "uuid: another disk has it: two disks must not have the same identity");
+        if let (Some(uuid), Some(source)) = (&uuid, &source) {
+            // Two paths to one disk have one identity.
+            let other = |(other, at): &(Uuid, Source)| *other == uuid.value && !disk::may_be_same(at, source);
+            if seen.uuids.iter().any(other) {
+                let message = "uuid: another disk has it: two disks must not have the same identity";
+                section.report(uuid.span.clone(), message);
+            }
+            seen.uuids.push((uuid.value, source.clone()));
         }
         let made_of = SOURCES.into_iter().find_map(|key| section.key_span(key)).unwrap_or(section.span.clone());
         let origin = Origin::of(section.locate(&made_of));
@@ -289,12 +298,14 @@ impl Reader<'_> {
             direct,
             trim_level,
             uuid: uuid.map(|uuid| uuid.value),
+            raw,
+            in_use,
             origin,
         };
         Some((number, disk))
     }
 
-    fn source(&self, section: &Section<'_>, seen: &mut Seen) -> Option<Source> {
+    fn source(&self, section: &Section<'_>) -> Option<Source> {
         let file = section.text("file", "the path of a disk image or a block device");
         let ram = section.size("ram");
         let nbd = section.parse("nbd", "HOST:PORT or nbd://HOST:PORT/EXPORT", NbdAddress::parse);
@@ -328,9 +339,6 @@ impl Reader<'_> {
             let path = self.folder.join(file.value);
             if file.value.is_empty() {
                 section.report(file.span, "file = \"\": name a disk image or a block device");
-            } else if seen.files.insert(path.clone(), ()).is_some() {
-                let message = format!("file = \"{}\": another LUN serves it already: serve each disk once", file.value);
-                section.report(file.span, message);
             }
             return Some(Source::Path(path));
         }
@@ -496,8 +504,7 @@ impl Reader<'_> {
 #[derive(Default)]
 struct Seen {
     names: HashMap<String, ()>,
-    files: HashMap<PathBuf, ()>,
-    uuids: HashMap<uuid::Uuid, ()>,
+    uuids: Vec<(Uuid, Source)>,
 }
 
 fn patterns(section: &Section<'_>) -> Option<Vec<Pattern>> {

@@ -52,6 +52,7 @@ pub fn config(cli: &Cli, given: &Given) -> Result<Config, Failure> {
         limits: Limits { digests: !cli.no_digests, ..Limits::default() },
         threads: cli.threads.map_or_else(cores, usize::from),
         engine: cli.io_engine,
+        strict: cli.strict,
         snmp: snmp_config(cli)?,
         metrics: cli.metrics.listen,
         log: log(cli)?,
@@ -76,7 +77,7 @@ pub fn cores() -> usize {
 /// What stands on the command line holds, whatever the file says.
 pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), Failure> {
     const CHAP: [&str; 4] = ["chap_user", "chap_secret_file", "mutual_user", "mutual_secret_file"];
-    const DISK: [&str; 13] = [
+    const DISK: [&str; 15] = [
         "create",
         "block_size",
         "physical_block_size",
@@ -84,6 +85,8 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
         "direct",
         "trim_level",
         "uuid",
+        "raw",
+        "yes_in_use",
         "nbd_reconnect",
         "nbd_shared",
         "nbd_ca",
@@ -124,6 +127,7 @@ pub fn override_with(config: &mut Config, cli: &Cli, given: &Given) -> Result<()
     if given.has("io_engine") {
         config.engine = cli.io_engine;
     }
+    config.strict |= cli.strict;
     if given.has("snmp_port") {
         config.snmp = snmp_config(cli)?;
     }
@@ -175,6 +179,8 @@ fn override_disks(config: &mut Config, cli: &Cli, given: &Given) -> Result<(), F
         }
         disk.read_only |= cli.read_only;
         disk.direct |= cli.direct;
+        disk.raw |= cli.raw;
+        disk.in_use |= cli.yes_in_use;
         if given.has("trim_level") {
             disk.trim_level = cli.trim_level;
         }
@@ -278,6 +284,8 @@ fn disks(cli: &Cli, given: &Given, demo: bool) -> Result<Vec<(u16, DiskConfig)>,
         direct: cli.direct,
         trim_level: cli.trim_level,
         uuid: cli.uuid,
+        raw: cli.raw,
+        in_use: cli.yes_in_use,
         origin: Origin::default(),
     };
     if let Some(create) = cli.create {

@@ -49,6 +49,8 @@ pub struct Config {
     pub threads: usize,
     /// How files and devices are waited for.
     pub engine: IoEngine,
+    /// A disk that is not there at the start ends the program.
+    pub strict: bool,
     /// The SNMP agent, where one is wanted.
     pub snmp: Option<snmp::Config>,
     /// Where metrics are served, where they are.
@@ -201,6 +203,10 @@ pub struct DiskConfig {
     pub trim_level: u8,
     /// In place of the one that is kept.
     pub uuid: Option<uuid::Uuid>,
+    /// It is served although it begins like the image of a virtual machine's disk.
+    pub raw: bool,
+    /// It is served for writing although somebody uses it, such as a mount.
+    pub in_use: bool,
     /// Where it is asked for.
     pub origin: Origin,
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::access::Access;
 use crate::config::{DiskConfig, Origin, Source};
-use crate::disk::{self, Wanted};
+use crate::disk::{self, Absence, Place, Registry, Wanted};
 use crate::logging::Trace;
 use crate::luns::Luns;
 use crate::node::{Catalog, Node, Offer, PortalId, Settings};
@@ -89,11 +89,15 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
         read_only: false,
         trim_level: 1,
         uuid: None,
+        raw: false,
+        in_use: false,
         origin: Origin::default(),
     };
     let statistics = Statistics::default();
-    let luns = disk::open_all(&[Wanted { target: "test", number: 0, config: &disk }], &statistics, &Homes::default())
-        .expect("a disk");
+    let (homes, registry) = (Homes::default(), Registry::default());
+    let place = Place { statistics: &statistics, homes: &homes, registry: &registry };
+    let wanted = [Wanted { target: "test", number: 0, config: &disk }];
+    let luns = disk::open_all(&wanted, place, Absence::Refused).expect("a disk").into_iter().flatten();
     let target = Arc::new(Target::new("test".into(), Luns::new(luns)));
     let offer = Offer { target, alias: None, access: Access::default(), portals: None };
     let settings = Settings {
@@ -106,7 +110,7 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
     };
     let catalog =
         Catalog { offers: vec![offer], portals: Vec::new(), discovery: Access::default(), settings, trace: Trace::Off };
-    let node = Arc::new(Node::new(catalog, Homes::default(), statistics));
+    let node = Arc::new(Node::new(catalog, homes, statistics, registry));
     let serving = thread::spawn(move || {
         COUNTED.with(|counted| counted.set(true));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -35,7 +35,7 @@ impl Driver<'_> {
         let unsupported = command.fault == Some(CommandFault::Unsupported);
         let cdb = if unsupported { &LONG_CDB } else { &command.cdb };
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
-        let task = lun.unit.begin(nexus, luns.inventory(), cdb, transfer);
+        let task = lun.unit.begin(lun.nexus(nexus), luns.inventory(), cdb, transfer);
         let wanted = task.data_out_len().min(command.data_out);
         let slot = self.slots.occupy(command.task, lun.number, command.attribute);
         slot.begin(Some(task), command.data_in);
@@ -84,7 +84,7 @@ impl Driver<'_> {
             };
             let buffers = Buffers { data_out, reply: &mut workspace.reply, scratch: &mut workspace.scratch };
             let Some(task) = &mut slot.task else { return };
-            let step = task.step(&lun.unit, outcome, buffers);
+            let step = task.step(lun.reached(), outcome, buffers);
             outcome = match step {
                 Step::Done(completion) => return self.complete(id, &completion),
                 Step::Read { lba, blocks } => return self.begin_read(id, lun, lba, blocks),
@@ -267,6 +267,9 @@ impl Driver<'_> {
     /// A task ended with status; reads have sent their data by themselves.
     #[inline]
     fn complete(&mut self, id: TaskId, completion: &Completion) {
+        if completion.inventory_reported {
+            self.inventory_reported();
+        }
         let slot = &self.slots[id];
         let wanted = if completion.status == 0 {
             completion.reply_len.max(slot.data_out_len()).max(slot.data_in_len())
@@ -351,10 +354,24 @@ impl Driver<'_> {
     /// A command for a logical unit that is not there (SPC-4 6.6.1, 6.33): small answers, no task of the device server.
     fn absent_unit(&mut self, command: &Command<'_>) {
         let reply = &mut self.workspace.reply;
-        let completion = iesp_scsi::absent_unit(self.luns.inventory(), &command.cdb, reply);
+        let is_awaited = lun_number(command.lun).is_some_and(|number| self.luns.is_awaited(number));
+        let answer = if is_awaited { iesp_scsi::awaited_unit } else { iesp_scsi::absent_unit };
+        let completion = answer(self.luns.inventory(), &command.cdb, reply);
+        if completion.inventory_reported {
+            self.inventory_reported();
+        }
         self.slots.occupy(command.task, u16::MAX, command.attribute).begin(None, command.data_in);
         let wanted = completion.reply_len;
         self.end(command.task, &completion, wanted);
+    }
+
+    /// REPORT LUNS answered: it is no news to the initiator any more at any logical unit (SPC-4 7.8.8, LUICLR).
+    #[cold]
+    fn inventory_reported(&self) {
+        let Some(guest) = &self.guest else { return };
+        for lun in self.luns.iter() {
+            lun.unit.inventory_reported(lun.nexus(guest.nexus()));
+        }
     }
 }
 

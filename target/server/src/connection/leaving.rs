@@ -56,8 +56,10 @@ impl Driver<'_> {
 
     /// Tasks of a logical unit may wait for one that ended.
     pub(super) fn wake(&self, lun: u16) {
-        if let Some(guest) = &self.guest {
-            guest.target().wake(lun);
+        let Some(guest) = &self.guest else { return };
+        guest.target().wake(lun);
+        if let Some(lun) = self.luns_of(lun).get(lun) {
+            self.node.wake_other_paths(&guest.target().name, lun);
         }
     }
 }

@@ -98,7 +98,7 @@ impl Driver<'_> {
                 (Effect::None, _) | (_, None) => {}
                 (Effect::ResetUnit(number), _) => {
                     if let Some(lun) = self.luns.get(number) {
-                        lun.unit.reset(by);
+                        lun.unit.reset(by.map(|by| lun.nexus(by)));
                     }
                 }
                 (Effect::ResetAll, Some(guest)) => guest.target().reset_units(),

@@ -164,7 +164,7 @@ impl Driver<'_> {
         let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
         let buffers = Buffers { data_out: &[], reply: &mut workspace.reply, scratch: &mut workspace.scratch };
         let Some(task) = &mut slot.task else { return Piece::Left };
-        let step = task.step(&lun.unit, Outcome::Done, buffers);
+        let step = task.step(lun.reached(), Outcome::Done, buffers);
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         match step {
             // RFC 7143 11.7.3: GOOD travels with the last data.
@@ -204,7 +204,7 @@ impl Driver<'_> {
         let workspace = slot.workspace.as_mut().unwrap_or(&mut self.workspace);
         let buffers = Buffers { data_out: &[], reply: &mut workspace.reply, scratch: &mut workspace.scratch };
         let Some(task) = &mut slot.task else { return };
-        match task.step(&lun.unit, outcome, buffers) {
+        match task.step(lun.reached(), outcome, buffers) {
             Step::Done(completion) => self.end(id, &completion, sent as u32),
             _ => self.fail(id, iesp_iscsi::CommandFault::Unexpected),
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::node::{Catalog, Node, Offer};
+use crate::node::{Catalog, Node, Offer, Waiting};
 use crate::statistics::DiskTotals;
 
 /// What the process knows of itself beside its targets.
@@ -23,7 +23,9 @@ pub struct About {
 pub fn status(node: &Node, about: &About) -> Value {
     let catalog = node.catalog();
     let totals = node.statistics.totals();
-    let targets: Vec<_> = catalog.offers.iter().map(|offer| target(&catalog, offer, &totals.disks)).collect();
+    let waiting = node.waiting().clone();
+    let targets = catalog.offers.iter().map(|offer| target(&catalog, offer, &waiting, &totals.disks));
+    let targets: Vec<_> = targets.collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -47,15 +49,37 @@ pub fn status(node: &Node, about: &About) -> Value {
     })
 }
 
-fn target(catalog: &Catalog, offer: &Offer, totals: &[DiskTotals]) -> Value {
+fn target(catalog: &Catalog, offer: &Offer, waiting: &[Waiting], totals: &[DiskTotals]) -> Value {
     let at = catalog.portals.iter().filter(|portal| offer.is_at(portal.id));
     let luns = offer.target.luns();
-    let luns = luns.iter().map(|lun| {
+    let awaited = waiting.iter().filter(|waiting| waiting.target == offer.target.name);
+    let is_awaited = |number: u16| waiting.iter().any(|waiting| waiting.is_at(&offer.target.name, number));
+    let awaited = awaited.map(|waiting| {
+        json!({
+            "lun": waiting.number,
+            "source": waiting.config.source.to_string(),
+            "state": "waiting",
+            "state_seconds": waiting.since.elapsed().as_secs(),
+            "state_reason": waiting.reason,
+            "size": 0,
+            "block_size": waiting.config.block_size,
+            "read_only": waiting.config.read_only,
+            "reads": 0,
+            "read_bytes": 0,
+            "writes": 0,
+            "written_bytes": 0,
+        })
+    });
+    let luns = luns.iter().filter(|lun| !is_awaited(lun.number)).map(|lun| {
+        let state = lun.trouble.state(lun);
         let facts = lun.backend.facts();
         let counted = totals.get(usize::from(lun.row)).copied().unwrap_or_default();
         json!({
             "lun": lun.number,
             "source": lun.config.source.to_string(),
+            "state": state.condition.name(),
+            "state_seconds": state.since.elapsed().as_secs(),
+            "state_reason": state.condition.reason(),
             "size": lun.bytes(lun.unit.blocks()),
             "block_size": lun.block_size(),
             "read_only": facts.read_only,
@@ -71,7 +95,7 @@ fn target(catalog: &Catalog, offer: &Offer, totals: &[DiskTotals]) -> Value {
         "portals": at.map(|portal| portal.address.to_string()).collect::<Vec<_>>(),
         "chap": !offer.access.users.is_empty(),
         "sessions": offer.target.sessions().len(),
-        "luns": luns.collect::<Vec<_>>(),
+        "luns": luns.chain(awaited).collect::<Vec<_>>(),
     })
 }
 

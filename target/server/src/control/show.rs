@@ -70,13 +70,14 @@ fn status(answer: &Value) -> String {
             let read_only = if lun["read_only"].as_bool() == Some(true) { ", read-only" } else { "" };
             let _ = writeln!(
                 shown,
-                "    LUN {:<3} {} ({}, {}-byte blocks{read_only}), {} read, {} written",
+                "    LUN {:<3} {} ({}, {}-byte blocks{read_only}), {} read, {} written{}",
                 number(&lun, "lun"),
                 text(&lun, "source"),
                 size::show(number(&lun, "size")),
                 number(&lun, "block_size"),
                 size::show(number(&lun, "read_bytes")),
-                size::show(number(&lun, "written_bytes"))
+                size::show(number(&lun, "written_bytes")),
+                state(&lun)
             );
         }
     }
@@ -92,6 +93,16 @@ fn status(answer: &Value) -> String {
         number(totals, "format_errors")
     );
     shown
+}
+
+/// How a disk is, where there is something to say.
+fn state(lun: &Value) -> String {
+    let seconds = number(lun, "state_seconds");
+    match text(lun, "state") {
+        "waiting" => format!(", waiting for {}: {}", time(seconds), text(lun, "state_reason")),
+        "failed" => format!(", failed {} ago: {}", time(seconds), text(lun, "state_reason")),
+        _ => String::new(),
+    }
 }
 
 fn sessions(answer: &Value, several: bool) -> String {

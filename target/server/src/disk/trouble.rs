@@ -1,11 +1,13 @@
-//! What goes wrong with a disk, in the log. A disk that fails does so command after command: a line a while has to do.
+//! What goes wrong with a disk, for those who ask and in the log. A disk that fails does so command after command: a line a
+//! while has to do.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 use iesp_scsi::IoError;
 
+use crate::backend::Condition;
 use crate::luns::Lun;
 
 /// Milliseconds between two lines about a disk.
@@ -17,9 +19,19 @@ const WHERE: &str = "; until then it can be copied from /proc/PROCESS/fd";
 #[cfg(not(target_os = "linux"))]
 const WHERE: &str = "";
 
+/// How a disk is, and since when.
+#[derive(Debug, Clone, Copy)]
+pub struct State {
+    /// How it is.
+    pub condition: Condition,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// What was told of a disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trouble {
+    state: Mutex<State>,
     /// From when on the next line may come, in milliseconds of [`now`].
     next: AtomicU64,
     /// Failures since the last line.
@@ -28,7 +40,35 @@ pub struct Trouble {
     deleted: AtomicBool,
 }
 
+impl Default for Trouble {
+    fn default() -> Self {
+        let state = State { condition: Condition::Serving, since: Instant::now() };
+        Self {
+            state: Mutex::new(state),
+            next: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
+            deleted: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Trouble {
+    /// How the disk is now. That it is in another way than it was is in the log.
+    pub fn state(&self, lun: &Lun) -> State {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let condition = lun.backend.condition();
+        if condition != state.condition {
+            let before = std::mem::replace(&mut *state, State { condition, since: Instant::now() });
+            let (number, disk, seconds) = (lun.number, &lun.config.source, before.since.elapsed().as_secs());
+            match condition {
+                Condition::Serving => tracing::error!(lun = number, %disk, seconds, "the disk is served again"),
+                Condition::Waiting(why) => tracing::error!(lun = number, %disk, why, "the disk is away"),
+                Condition::Failed(why) => tracing::error!(lun = number, %disk, why, "the disk has failed"),
+            }
+        }
+        *state
+    }
+
     /// A step of a command failed.
     #[cold]
     pub fn failed(&self, lun: &Lun, error: IoError) {
@@ -41,8 +81,9 @@ impl Trouble {
         }
     }
 
-    /// Looks whether the disk's file still has a name.
+    /// Looks how the disk is, and whether its file still has a name.
     pub fn look(&self, lun: &Lun) {
+        self.state(lun);
         if lun.backend.is_deleted() && !self.deleted.swap(true, Ordering::Relaxed) {
             let (disk, process) = (&lun.config.source, std::process::id());
             tracing::error!(

@@ -126,8 +126,25 @@ impl Numbers {
             let numbers = rows.iter().zip(&luns);
             numbers.filter_map(|(row, lun)| Some((disk_labels(row), number(lun.as_ref()?)?))).collect()
         };
+        self.states(out, rows)?;
         out.gauge("iesp_disk_size", "The disk's size", bytes, of(|lun| Some(lun.backend.facts().len)))?;
         out.gauge("iesp_disk_allocated", "What of the disk takes space below", bytes, of(|lun| lun.backend.allocated()))
+    }
+
+    /// Each disk has one of the states.
+    fn states(&self, out: &mut Writer<'_>, rows: &[Row]) -> fmt::Result {
+        let states = self.node.states();
+        let mut series: Series<4> = Vec::new();
+        for (row, state) in rows.iter().zip(states) {
+            // One that is gone has none.
+            let Some(condition) = state else { continue };
+            for name in ["serving", "waiting", "failed"] {
+                let [target, lun, disk] = disk_labels(row);
+                let labels = [target, lun, disk, ("state", name.to_owned())];
+                series.push((labels, u64::from(name == condition.name())));
+            }
+        }
+        out.gauge("iesp_disk_state", "1 for the state that the disk is in", None, series)
     }
 
     fn sessions(&self, out: &mut Writer<'_>, sessions: &[Seen]) -> fmt::Result {

@@ -6,18 +6,22 @@
 mod catalog;
 mod door;
 mod listing;
+mod waiting;
 
 pub use catalog::{Catalog, Offer, Portal, PortalId, Settings};
 pub use door::Door;
 pub use listing::Listing;
+pub use waiting::Waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use iesp_iscsi::connection::Statistics as Counted;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::Condition;
 use crate::buffers::Budget;
 use crate::clock::Clock;
+use crate::disk::{Place, Registry};
 use crate::luns::{Lun, Luns};
 use crate::messages::Message;
 use crate::statistics::{Counters, SessionTotals, Statistics};
@@ -34,6 +38,9 @@ pub struct Node {
     pub clock: Clock,
     /// What was counted.
     pub statistics: Statistics,
+    /// The disks, each once.
+    pub registry: Registry,
+    waiting: Mutex<Vec<Waiting>>,
     catalog: RwLock<Arc<Catalog>>,
     connections: Mutex<Connections>,
 }
@@ -54,13 +61,15 @@ struct Connected {
 
 impl Node {
     /// A node with nobody there.
-    pub fn new(catalog: Catalog, homes: Homes, statistics: Statistics) -> Self {
+    pub fn new(catalog: Catalog, homes: Homes, statistics: Statistics, registry: Registry) -> Self {
         number_targets(&statistics, &catalog);
         Self {
             homes,
             budget: Budget::new(catalog.settings.memory),
             clock: Clock::start(),
             statistics,
+            registry,
+            waiting: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             connections: Mutex::default(),
         }
@@ -89,6 +98,27 @@ impl Node {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where disks are opened.
+    pub const fn place(&self) -> Place<'_> {
+        Place { statistics: &self.statistics, homes: &self.homes, registry: &self.registry }
+    }
+
+    /// The disks that are wanted and not there.
+    pub fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task of a logical unit ended that those of its other paths may wait for.
+    pub fn wake_other_paths(&self, target: &str, lun: &Lun) {
+        let paths = lun.path.disk().paths();
+        let others = paths.iter().filter(|(name, number)| (&**name, *number) != (target, lun.number));
+        for (name, number) in others {
+            for offer in self.catalog().offers.iter().filter(|offer| offer.target.name == *name) {
+                offer.target.wake(*number);
+            }
+        }
+    }
+
     /// All logical units, by the rows of the totals; `None` for those that are gone.
     pub fn disks(&self) -> Vec<Option<Arc<Lun>>> {
         let mut disks = vec![None; self.statistics.rows()];
@@ -101,6 +131,19 @@ impl Node {
             }
         }
         disks
+    }
+
+    /// How each disk is, by the rows of the totals; `None` for those that are gone.
+    pub fn states(&self) -> Vec<Option<Condition>> {
+        let luns = self.disks();
+        let state = |lun: &Option<Arc<Lun>>| lun.as_ref().map(|lun| lun.trouble.state(lun).condition);
+        let mut states: Vec<_> = luns.iter().map(state).collect();
+        for waiting in self.waiting().iter() {
+            if let Some(state) = states.get_mut(usize::from(waiting.row)) {
+                *state = Some(Condition::Waiting("it is not there"));
+            }
+        }
+        states
     }
 
     /// A connection came. It is known until the entry is dropped.

@@ -12,8 +12,13 @@ pub fn announce(node: &Node, config: &Config, snmp: Option<SocketAddr>, metrics:
     let catalog = node.catalog();
     println!("iesp {} serves", env!("CARGO_PKG_VERSION"));
     for offer in &catalog.offers {
-        for lun in offer.target.luns().iter() {
+        let waiting = node.waiting().clone();
+        let is_waiting = |number: u16| waiting.iter().any(|waiting| waiting.is_at(&offer.target.name, number));
+        for lun in offer.target.luns().iter().filter(|lun| !is_waiting(lun.number)) {
             println!("  LUN {:<3} {}", lun.number, describe(lun));
+        }
+        for waiting in waiting.iter().filter(|waiting| waiting.target == offer.target.name) {
+            println!("  LUN {:<3} not there, and tried again: {}", waiting.number, waiting.reason);
         }
         println!("  target  {}", offer.target.name);
     }

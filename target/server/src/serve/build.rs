@@ -1,32 +1,59 @@
 //! From the configuration to what is offered.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use iesp_iscsi::{Limits, Timeouts};
 
 use super::listen::Listener;
 use crate::config::{Config, TargetConfig};
-use crate::disk::{self, Wanted};
+use crate::disk::{self, Absence, Place, Registry, Wanted};
 use crate::failure::Failure;
 use crate::luns::Luns;
-use crate::node::{Catalog, Node, Offer, Portal, PortalId, Settings};
+use crate::node::{Catalog, Node, Offer, Portal, PortalId, Settings, Waiting};
 use crate::statistics::Statistics;
 use crate::target::Target;
 use crate::threads::Homes;
 
-/// A node as the configuration wants it; its portals are numbered in their order.
+/// A node as the configuration wants it; its portals are numbered in their order. A disk that is not there is left out, unless
+/// there is no other one, or the configuration is strict.
 ///
 /// # Errors
 /// What cannot be served; nothing was changed then.
 pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Node, Failure> {
-    let statistics = Statistics::default();
+    let (statistics, registry) = (Statistics::default(), Registry::default());
+    let place = Place { statistics: &statistics, homes: &homes, registry: &registry };
     let wanted = config.targets.iter().flat_map(|target| {
         target.disks.iter().map(|(number, config)| Wanted { target: &target.name, number: *number, config })
     });
-    let mut luns = disk::open_all(&wanted.collect::<Vec<_>>(), &statistics, &homes)?.into_iter();
+    let wanted: Vec<_> = wanted.collect();
+    let absence = if config.strict { Absence::Refused } else { Absence::Accepted };
+    let opened = disk::open_all(&wanted, place, absence)?;
+    if let Some(failure) = opened.iter().find_map(|lun| lun.as_ref().err())
+        && opened.iter().all(Result::is_err)
+    {
+        return Err(failure.clone());
+    }
+    let mut waiting = Vec::new();
+    let mut luns = Vec::new();
+    for (one, lun) in wanted.iter().zip(opened) {
+        match lun {
+            Ok(lun) => luns.push((one.target, lun)),
+            Err(failure) => {
+                let (number, reason) = (one.number, failure.to_string());
+                tracing::error!(target = one.target, lun = number, reason, "a disk is not there: it is tried again");
+                luns.extend(disk::placeholder(*one, &statistics).map(|lun| (one.target, lun)));
+                let row = statistics.row(one.target, number, &one.config.source.to_string());
+                let (target, config) = (one.target.to_owned(), one.config.clone());
+                waiting.push(Waiting { target, number, config, row, reason, since: Instant::now() });
+            }
+        }
+    }
     let portals: Vec<_> = (0..).map(PortalId).zip(listeners).map(|(id, listener)| portal(id, listener)).collect();
     let offers = config.targets.iter().map(|target| {
-        let luns = Luns::new(luns.by_ref().take(target.disks.len()));
+        let own = luns.extract_if(.., |(name, _)| *name == target.name).map(|(_, lun)| lun);
+        let awaited = waiting.iter().filter(|waiting| waiting.target == target.name).map(|waiting| waiting.number);
+        let luns = Luns::new(own).awaiting(awaited);
         offer(target, Arc::new(Target::new(target.name.clone(), luns)), &portals)
     });
     let offers = offers.collect();
@@ -37,7 +64,9 @@ pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Nod
         settings: settings(config),
         trace: config.log.trace.clone(),
     };
-    Ok(Node::new(catalog, homes, statistics))
+    let node = Node::new(catalog, homes, statistics, registry);
+    *node.waiting() = waiting;
+    Ok(node)
 }
 
 /// A portal as the catalog has it.

@@ -1,8 +1,9 @@
 //! Serving: from the configuration to targets and portals, and stopping.
 
 mod announce;
+mod awaited;
 mod build;
-mod deleted;
+mod conditions;
 mod listen;
 mod reload;
 mod shards;
@@ -14,7 +15,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::cli::{Cli, IoEngine};
@@ -52,11 +53,44 @@ struct Listening {
     task: JoinHandle<()>,
 }
 
+/// The signals that the program acts on, from the moment when this was made: none of them ends it by the system's default.
+pub struct Signals {
+    stop: stop::Watch,
+    reload: system::Reload,
+    /// The runtime that takes them, which then accepts connections.
+    runtime: Runtime,
+}
+
+impl Signals {
+    /// Takes them from now on.
+    ///
+    /// # Errors
+    /// Where the system has no handler or no thread left.
+    pub fn take() -> Result<Self, Failure> {
+        let take = || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let entered = runtime.enter();
+            let reload = system::Reload::new()?;
+            system::outlive_large_files()?;
+            drop(entered);
+            Ok(Self { stop: stop::Watch::start()?, reload, runtime })
+        };
+        take().map_err(|error: std::io::Error| Failure::runtime(format!("cannot start serving: {error}")))
+    }
+}
+
 /// Serves until SIGINT or SIGTERM, then stops in order: initiators are told, everything is flushed.
 ///
 /// # Errors
 /// What keeps it from serving; a flush that failed at the end.
-pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<StdListener>>) -> Result<(), Failure> {
+pub fn run(
+    cli: &Cli,
+    given: &Given,
+    mut config: Config,
+    sockets: Option<Vec<StdListener>>,
+    signals: Signals,
+) -> Result<(), Failure> {
+    let Signals { mut stop, mut reload, runtime } = signals;
     let cannot = |error: std::io::Error| Failure::runtime(format!("cannot start serving: {error}"));
     let is_given = sockets.is_some();
     let listeners: Vec<Listener> = match sockets {
@@ -72,11 +106,7 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
     let mut shards: Vec<_> = (0..config.threads).map(shard).collect::<std::io::Result<_>>().map_err(cannot)?;
     let homes = Homes::new(shards.iter().map(Shard::home).collect());
     let node = Arc::new(build::node(&config, &listeners, homes)?);
-    let mut stop = stop::Watch::start().map_err(cannot)?;
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
-        system::outlive_large_files().map_err(cannot)?;
-        let mut reload = system::Reload::new().map_err(cannot)?;
         let doors: Arc<[_]> = shards.iter().filter_map(Shard::door).collect();
         let mut serving = Service {
             node: Arc::clone(&node),
@@ -102,12 +132,16 @@ pub fn run(cli: &Cli, given: &Given, mut config: Config, sockets: Option<Vec<Std
         advise(&serving.config);
         let names: Vec<_> = serving.config.targets.iter().map(|target| target.name.as_str()).collect();
         let telling = tokio::spawn(summary::tell(Arc::clone(&node)));
-        let looking = tokio::spawn(deleted::watch(Arc::clone(&node)));
+        let looking = tokio::spawn(conditions::watch(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
         life::detach();
         let signal = loop {
             tokio::select! {
                 signal = stop.first() => break signal,
+                came = awaited::next(Arc::clone(&node)) => {
+                    serving.welcome(came);
+                    continue;
+                }
                 () = reload.recv() => {}
             }
             // What has begun is brought to its end, which has a limit.

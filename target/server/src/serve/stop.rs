@@ -1,17 +1,26 @@
-//! Stopping: in order at the first signal, at once at the second.
+//! Stopping: in order at the first signal, at once at a second one.
 
 use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use iesp_scsi::IoError;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::backend::Patience;
 use crate::failure::Failure;
+use crate::luns::Lun;
 use crate::node::Node;
 use crate::system;
 
 /// How long connections have to end at a stop.
 const STOP: Duration = Duration::from_secs(5);
+
+/// Signals within this time of the first one are the same wish: timeout(1) sends two, to the process and to its group.
+const SAME_WISH: Duration = Duration::from_millis(100);
+
+/// Disks that are flushed at a time: one that hangs keeps no other one waiting.
+const FLUSHES: usize = 16;
 
 /// Watches for SIGINT and SIGTERM on a thread of its own: a second one ends the program whatever the others wait for.
 pub struct Watch(UnboundedReceiver<&'static str>);
@@ -28,8 +37,14 @@ impl Watch {
         let mut stop = system::Stop::new()?;
         drop(entered);
         let watch = async move {
+            let mut since: Option<Instant> = None;
             loop {
                 let (name, code) = stop.recv().await;
+                if since.get_or_insert_with(Instant::now).elapsed() < SAME_WISH {
+                    // The first is taken from the channel once; the others stay there.
+                    let _ = first.send(name);
+                    continue;
+                }
                 // The first time somebody waits; the second time nobody does any more.
                 if first.send(name).is_err() {
                     let _ = writeln!(std::io::stderr(), "iesp: ended at once by a second {name}");
@@ -65,20 +80,45 @@ pub fn close(node: &Node) {
     }
 }
 
-/// Flushes everything.
+/// Flushes everything. A disk that fails, or hangs, keeps no other one from being flushed.
 ///
 /// # Errors
-/// What could not be flushed.
+/// What could not be flushed: each disk is in the log, and the first one in the failure.
 pub fn flush(node: &Node) -> Result<(), Failure> {
-    for offer in &node.catalog().offers {
-        for lun in offer.target.luns().iter() {
+    let catalog = node.catalog();
+    let luns = catalog.offers.iter().flat_map(|offer| {
+        let name = offer.target.name.clone();
+        offer.target.luns().iter().map(|lun| (name.clone(), Arc::clone(lun))).collect::<Vec<_>>()
+    });
+    let mut failed = flush_all(luns.collect()).into_iter();
+    let Some((target, number, error)) = failed.next() else { return Ok(()) };
+    let more = match failed.len() {
+        0 => String::new(),
+        more => format!(", and so could {more} more"),
+    };
+    let what = format!("LUN {number} of {target} could not be flushed ({error:?}){more}");
+    Err(Failure::runtime(format!("{what}: check the device under it")))
+}
+
+/// Flushes these disks, several at a time; those that could not be flushed are in the log.
+pub fn flush_all(luns: Vec<(String, Arc<Lun>)>) -> Vec<(String, u16, IoError)> {
+    let threads = luns.len().min(FLUSHES);
+    let (waiting, failed) = (Mutex::new(luns.into_iter()), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((target, lun)) = next else { return };
             if let Err(error) = lun.backend.flush(Patience::Any) {
-                let (number, name) = (lun.number, &offer.target.name);
-                return Err(Failure::runtime(format!(
-                    "LUN {number} of {name} could not be flushed ({error:?}): check the device under it"
-                )));
+                tracing::error!(target, lun = lun.number, disk = %lun.config.source, ?error, "a disk could not be flushed");
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push((target, lun.number, error));
             }
         }
-    }
-    Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@ use iesp_iscsi::keys::TaskReporting;
 use iesp_snmp::objects::{Index, Source, Table};
 use iesp_snmp::{Value, Values};
 
+use crate::backend::Condition;
 use crate::host::{self, Host, Memory};
 use crate::luns::Lun;
 use crate::node::{Catalog, Node, Offer, Portal};
@@ -42,6 +43,7 @@ pub struct Readings<'a> {
     catalog: Arc<Catalog>,
     snapshot: OnceCell<Snapshot>,
     disks: OnceCell<Vec<Disk>>,
+    states: OnceCell<Vec<Option<Condition>>>,
     memory: OnceCell<Memory>,
     ticks: OnceCell<[u64; 5]>,
     rows: [OnceCell<Vec<Index>>; Table::ALL.len()],
@@ -59,6 +61,7 @@ impl<'a> Readings<'a> {
             catalog: node.catalog(),
             snapshot: OnceCell::new(),
             disks: OnceCell::new(),
+            states: OnceCell::new(),
             memory: OnceCell::new(),
             ticks: OnceCell::new(),
             rows: Default::default(),
@@ -130,6 +133,12 @@ impl<'a> Readings<'a> {
 
     fn lun(&self, disk: Option<usize>) -> Option<&Lun> {
         self.disks().get(disk.unwrap_or(0))?.1.as_deref()
+    }
+
+    /// Why a disk does not serve.
+    fn trouble(&self, disk: Option<usize>) -> Option<&'static str> {
+        let states = self.states.get_or_init(|| self.node.states());
+        (*states.get(disk.unwrap_or(0))?)?.reason()
     }
 
     /// A disk's size, and what of it takes space below, in kB.
@@ -326,6 +335,8 @@ impl<'a> Readings<'a> {
             Source::DiskUsedHigh => number(self.space(disk)?.1 >> 32),
             Source::DiskAvailableLow => low(free(self.space(disk)?)),
             Source::DiskAvailableHigh => number(free(self.space(disk)?) >> 32),
+            Source::DiskErrorFlag => number(u64::from(self.trouble(disk).is_some())),
+            Source::DiskErrorMessage => Some(Value::Text(self.trouble(disk).unwrap_or_default().to_owned())),
             _ => None,
         }
     }

@@ -5,8 +5,8 @@
 mod here;
 
 pub use here::{
-    Reload, Stop, cpu_time, data_folder, detach, is_alive, is_device, is_privileged, is_same, kernel, name,
-    outlive_large_files,
+    FileId, Reload, Stop, cpu_time, data_folder, detach, file_id, is_alive, is_device, is_privileged, is_same, kernel,
+    name, outlive_large_files, sync_folder,
 };
 
 #[cfg(windows)]

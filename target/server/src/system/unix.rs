@@ -73,15 +73,45 @@ pub fn is_privileged() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether two names are of one file. False where one of them is of none.
+/// A file or a block device, whatever it is called: a device has the same number by each of its nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileId {
+    /// A block device's number.
+    Device(u64),
+    /// A file system's number, and that of the file in it.
+    File(u64, u64),
+}
+
+/// Which file or block device this is a name of.
+///
+/// # Errors
+/// Where it is a name of none.
+pub fn file_id(path: &Path) -> std::io::Result<FileId> {
+    let metadata = std::fs::metadata(path)?;
+    let is_device = metadata.file_type().is_block_device();
+    Ok(if is_device { FileId::Device(metadata.rdev()) } else { FileId::File(metadata.dev(), metadata.ino()) })
+}
+
+/// Whether two names are of one file or device. False where one of them is of none.
 pub fn is_same(one: &Path, other: &Path) -> bool {
-    let node = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    node(one).is_some_and(|node_of_one| node(other) == Some(node_of_one))
+    file_id(one).is_ok_and(|id| file_id(other).is_ok_and(|other| id == other))
 }
 
 /// Whether this is a block device, or a link to one.
 pub fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+/// Has the names in a folder survive a power cut.
+///
+/// # Errors
+/// The system's.
+pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::File::open(folder)?.sync_all() {
+        // A file system without it, or one that is read by network: it has its own ways.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
 }
 
 /// The user's data folder (XDG base directory specification); `None` without a home.

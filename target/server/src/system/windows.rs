@@ -100,15 +100,35 @@ pub fn is_privileged() -> bool {
     false
 }
 
+/// A file, by its name without links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileId(PathBuf);
+
+/// Which file this is a name of.
+///
+/// # Errors
+/// Where it is a name of none.
+pub fn file_id(path: &Path) -> std::io::Result<FileId> {
+    std::fs::canonicalize(path).map(FileId)
+}
+
 /// Whether two names are of one file. False where one of them is of none.
 pub fn is_same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    real(one).is_some_and(|real_of_one| real(other) == Some(real_of_one))
+    file_id(one).is_ok_and(|id| file_id(other).is_ok_and(|other| id == other))
 }
 
 /// Disks of the machine's own are not served.
 pub fn is_device(_: &Path) -> bool {
     false
+}
+
+/// NTFS keeps names in its journal, and has no call for it.
+///
+/// # Errors
+/// None.
+#[expect(clippy::unnecessary_wraps, reason = "the names of all systems are the same")]
+pub fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// The user's folder for programs' data; a service's is the machine's.

@@ -35,7 +35,7 @@ fn may_unshare() -> bool {
 fn command(run: &Path, file: &str) -> Command {
     let mut command = unshare();
     command.args(["sh", "-c", "mount --bind \"$0\" /run && exec \"$@\""]).arg(run);
-    command.arg(env!("CARGO_BIN_EXE_iesp")).args(["--config", file]);
+    command.arg(crate::support::process::program()).args(["--config", file]);
     command.env_remove("RUST_LOG").env("RUNTIME_DIRECTORY", run);
     command
 }

@@ -53,7 +53,7 @@ impl Served {
         let file = write(folder.path(), text);
         let mut program = command(&["--config", &file]);
         // The socket of `iesp status` goes to a folder of its own: tests run beside each other.
-        program.args(args).env("RUNTIME_DIRECTORY", folder.path());
+        program.args(args).env("RUNTIME_DIRECTORY", folder.path()).env("STATE_DIRECTORY", folder.path());
         Self { iesp: Iesp::spawn(program), folder }
     }
 

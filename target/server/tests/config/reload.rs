@@ -196,13 +196,15 @@ fn a_file_that_is_wrong_changes_nothing() {
         (right.replace("[log.screen]", "[log.file]\npath = \"/nowhere/log\"\n[log.screen]"), "/nowhere/log"),
         (right.replace("target", "target = "), "iesp.toml"),
     ] {
-        let lines = served.iesp.errors().lines().count();
+        // The refusal of a login may be told later.
+        let lines = || served.iesp.errors().lines().filter(|line| line.contains(" ERROR ")).count();
+        let before = lines();
         let line = served.reload(&wrong);
         assert!(
             line.contains("ERROR") && line.contains("nothing was changed") && line.contains(why),
             "{why} in {line}"
         );
-        assert_eq!(served.iesp.errors().lines().count(), lines + 1, "one line: {}", served.iesp.errors());
+        assert_eq!(lines(), before + 1, "one line: {}", served.iesp.errors());
         assert_eq!(served.connect("b", 3).err(), Some(LoginStatus::NotFound));
         load.goes_on();
     }
@@ -265,13 +267,17 @@ fn a_lun_that_becomes_another_disk() {
     let mut client = served.login("b", 1);
     client.put(&cdb::write(0, 1), &[1; 512]).good();
     assert!(served.reload(&text("two.img", "")).contains("LUN 0 of b replaced"));
-    // To this session it is new.
-    assert_eq!(client.run(&[0]).code(), (6, 0x29, 0));
+    // To this session it is new, and what INQUIRY said of the number holds no longer.
+    let is_new = |client: &mut Client| {
+        assert_eq!(client.run(&[0]).code(), (6, 0x29, 0));
+        assert_eq!(client.run(&[0]).code(), (6, 0x3f, 3));
+    };
+    is_new(&mut client);
     assert_eq!(last_block(&mut client), 4095);
     assert_eq!(client.get(&cdb::read(0, 1), 512).good(), [0; 512]);
     // The same file in another way.
     assert!(served.reload(&text("one.img", "read-only = true\n")).contains("LUN 0 of b replaced"));
-    assert_eq!(client.run(&[0]).code(), (6, 0x29, 0));
+    is_new(&mut client);
     assert_eq!(client.get(&cdb::read(0, 1), 512).good(), [1; 512]);
     assert_eq!(client.put(&cdb::write(0, 1), &[2; 512]).code(), (7, 0x27, 0));
     // In a way that it cannot be had: it is there as before, and the next file is taken.
@@ -282,12 +288,37 @@ fn a_lun_that_becomes_another_disk() {
         .expect("longer");
     served.reload(&text("one.img", "block-size = 4096\n"));
     assert!(served.iesp.errors().contains("a disk cannot be had"), "{}", served.iesp.errors());
-    assert_eq!(client.run(&[0]).code(), (6, 0x29, 0));
+    is_new(&mut client);
     assert_eq!(last_block(&mut client), 2048);
     assert!(served.reload(&text("two.img", "")).contains("LUN 0 of b replaced"));
-    assert_eq!(client.run(&[0]).code(), (6, 0x29, 0));
+    is_new(&mut client);
     assert_eq!(last_block(&mut client), 4095);
     assert_eq!(load.end(), []);
+}
+
+/// REPORT LUNS tells of a change, and no logical unit of the nexus tells of it again; the other initiator is told once.
+#[test]
+fn report_luns_ends_the_news_at_every_logical_unit() {
+    let text = |size: &str| format!("{PORTAL}{LOG}{}", target("a", size));
+    let served = Served::by(&text("1M 1M"));
+    let on_one = |client: &mut Client| {
+        let ready = client.initiator.bare(&[0]);
+        client.command(iesp_iscsi::pdu::ScsiCommand { lun: 1 << 48, ..ready }, &[])
+    };
+    let (mut asks, mut other) = (served.login("a", 1), served.login("a", 2));
+    for client in [&mut asks, &mut other] {
+        assert_eq!(on_one(client).code(), (6, 0x29, 0));
+    }
+    served.reload(&text("1M 1M 1M"));
+    let luns = asks.get(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], 256).good();
+    assert_eq!(luns[..4], [0, 0, 0, 24]);
+    asks.run(&[0]).good();
+    on_one(&mut asks).good();
+    assert_eq!(other.run(&[0]).code(), LUNS_CHANGED);
+    assert_eq!(on_one(&mut other).code(), LUNS_CHANGED);
+    other.run(&[0]).good();
+    // LUICLR in the Extended INQUIRY Data page (SPC-4 7.8.8).
+    assert_eq!(asks.get(&cdb::inquiry(Some(0x86), 64), 64).good()[7] & 1, 1);
 }
 
 /// Who may log in changes for those who come; those who may not any more leave.

@@ -62,7 +62,7 @@ fn fault_07_a_write_that_fails_is_an_error() {
     // Files may grow to 512 KiB. The system sends a signal, too, which must be ignored from the start.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" -i 127.0.0.1 -p 0 -d \"$1\""]);
-    shell.args([env!("CARGO_BIN_EXE_iesp"), &image]);
+    shell.arg(crate::support::process::program()).arg(&image);
     let server = Iesp::spawn(shell);
     let mut client = Client::login(server.address());
     for _ in 0..2 {

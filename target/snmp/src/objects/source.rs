@@ -275,6 +275,10 @@ pub enum Source {
     DiskUsedLow,
     /// The high ones.
     DiskUsedHigh,
+    /// 1 where the disk is away or has failed; else 0.
+    DiskErrorFlag,
+    /// Why; empty where it serves.
+    DiskErrorMessage,
 
     /// What the agent itself knows.
     Agent(AgentSource),

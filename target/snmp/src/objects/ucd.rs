@@ -49,8 +49,8 @@ pub(super) static DISK: Group = Group {
         column(14, Disks, Unsigned, S::DiskAvailableHigh),
         column(15, Disks, Unsigned, S::DiskUsedLow),
         column(16, Disks, Unsigned, S::DiskUsedHigh),
-        column(100, Disks, Integer, S::Fixed(0)),
-        column(101, Disks, Text, S::Word("")),
+        column(100, Disks, Integer, S::DiskErrorFlag),
+        column(101, Disks, Text, S::DiskErrorMessage),
     ],
 };
 

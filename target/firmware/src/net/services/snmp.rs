@@ -121,6 +121,8 @@ impl Readings {
             Source::DiskAvailableHigh => Some(free >> 32),
             Source::DiskUsedLow => Some((total - free) & 0xffff_ffff),
             Source::DiskUsedHigh => Some((total - free) >> 32),
+            // A disk that cannot be served is none of the target's.
+            Source::DiskErrorFlag => Some(0),
             _ => None,
         }
     }
@@ -164,6 +166,7 @@ impl Readings {
             Source::PortalText => alloc::format!("{}", self.portal?),
             Source::NodeName => self.target.clone(),
             Source::DiskName => self.disks.get(row.unwrap_or(0))?.name.clone(),
+            Source::DiskErrorMessage => String::new(),
             _ => return None,
         })
     }

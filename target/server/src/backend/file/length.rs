@@ -41,6 +41,11 @@ impl Length {
         }
     }
 
+    /// Whether it was found to be shorter.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
     /// Somebody has looked into what was lost: what is there now counts. Whether anything was.
     pub(super) fn forget(&self) -> bool {
         self.lost_from.store(u64::MAX, Ordering::Relaxed);

@@ -27,9 +27,11 @@ pub fn kind(path: &Path) -> io::Result<Kind> {
     })
 }
 
-/// Opens it; for reads and writes past the page cache where `direct`.
-pub fn open(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
-    let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+/// Opens it; for reads and writes past the page cache where `direct`; a device where nobody has it for himself, if `exclusive`.
+pub fn open(path: &Path, read_only: bool, direct: bool, exclusive: bool) -> io::Result<File> {
+    let mut flags = OFlags::empty();
+    flags.set(OFlags::DIRECT, direct);
+    flags.set(OFlags::EXCL, exclusive);
     File::options().read(true).write(!read_only).custom_flags(flags.bits() as i32).open(path)
 }
 

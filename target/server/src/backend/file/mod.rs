@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use iesp_scsi::{IoError, Outcome};
 
 use super::durability::{Durability, SyncError};
-use super::{Backend, Facts, Patience, Served};
+use super::{Backend, Condition, Facts, Patience, Served};
 use crate::buffers::Buffer;
 use crate::pool::{self, Job, Threads, Work};
 use crate::ring;
@@ -485,6 +485,17 @@ impl Backend for FileBackend {
         sys::prefetch(&self.file, offset, len);
     }
 
+    fn condition(&self) -> Condition {
+        if self.durability.is_poisoned() {
+            return Condition::Failed("a flush failed: what was written since the one before may be lost");
+        }
+        match (self.length.was_cut(), self.medium) {
+            (false, _) => Condition::Serving,
+            (true, Medium::Device) => Condition::Failed("the device is shorter than it was, or gone"),
+            (true, _) => Condition::Failed("the file is shorter than it was"),
+        }
+    }
+
     fn is_deleted(&self) -> bool {
         self.is_watched() && self.file.metadata().is_ok_and(|metadata| sys::is_deleted(&metadata))
     }
@@ -535,8 +546,14 @@ pub(super) fn is_zero(data: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const OPTIONS: OpenOptions =
-        OpenOptions { read_only: false, block_size: 512, direct: false, unmap: true, unmap_zeros: false };
+    const OPTIONS: OpenOptions = OpenOptions {
+        read_only: false,
+        block_size: 512,
+        direct: false,
+        unmap: true,
+        unmap_zeros: false,
+        exclusive: true,
+    };
 
     fn image(len: u64) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");

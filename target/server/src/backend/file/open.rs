@@ -33,6 +33,8 @@ pub struct OpenOptions {
     pub unmap: bool,
     /// A write of zeros gives space back, too.
     pub unmap_zeros: bool,
+    /// Of a block device: nobody else has it for himself, by a mount for example (open(2), O_EXCL).
+    pub exclusive: bool,
 }
 
 /// Why a file cannot be served; what to do stands in the message.
@@ -54,7 +56,7 @@ pub enum OpenError {
     #[error("no permission to write it: change its mode, or serve it with --read-only")]
     NotWritable,
     /// Another process has it.
-    #[error("it is in use: another iesp (or this one, as another LUN) serves it already")]
+    #[error("it is in use: another iesp serves it already, or another program has it")]
     Locked,
     /// No blocks.
     #[error("it is empty: give it a size, for example with `truncate -s 10G`")]
@@ -129,7 +131,8 @@ pub(super) fn check_len(len: u64, block_size: u32) -> Result<(), OpenError> {
 pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<(File, Kind), OpenError> {
     let kind = kind(path)?;
     let read_only = options.read_only;
-    let file = sys::open(path, read_only, options.direct).map_err(|error| match error.kind() {
+    let exclusive = options.exclusive && kind == Kind::Device;
+    let file = sys::open(path, read_only, options.direct, exclusive).map_err(|error| match error.kind() {
         // O_DIRECT (open(2)).
         ErrorKind::InvalidInput if options.direct => OpenError::NotDirect,
         ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => OpenError::NotWritable,

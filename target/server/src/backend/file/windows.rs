@@ -34,7 +34,7 @@ pub fn kind(path: &Path) -> io::Result<Kind> {
 }
 
 /// Opens it. Others may not write it meanwhile; one that is served already cannot be opened.
-pub fn open(path: &Path, read_only: bool, direct: bool) -> io::Result<File> {
+pub fn open(path: &Path, read_only: bool, direct: bool, _: bool) -> io::Result<File> {
     if direct {
         // Past the cache is Linux's way alone so far.
         return Err(ErrorKind::InvalidInput.into());

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use iesp_scsi::IoError;
@@ -57,6 +57,8 @@ pub struct Client {
     pub export: Export,
     /// Bytes in whole blocks, as the last connection says. Others look at it.
     len: Arc<AtomicU64>,
+    /// How it is. Others look at it.
+    shown: Arc<Shown>,
     /// Bytes of a logical block.
     block_size: u32,
     /// Who is told when that changes.
@@ -76,6 +78,15 @@ pub struct Client {
     pub journal: Rc<RefCell<Journal>>,
 }
 
+/// How an export is, for other threads.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// There is no connection.
+    pub away: AtomicBool,
+    /// Writes were lost: every flush fails.
+    pub lost: AtomicBool,
+}
+
 /// Who is told of another size.
 #[derive(Default)]
 struct Watcher(Option<Box<dyn Fn(u64) + Send>>);
@@ -88,13 +99,21 @@ impl std::fmt::Debug for Watcher {
 
 impl Client {
     /// A client of what was met there; [`Self::run`] serves its calls.
-    pub fn new(address: Address, tls: Option<Tls>, export: Export, len: Arc<AtomicU64>, options: &NbdOptions) -> Self {
+    pub fn new(
+        address: Address,
+        tls: Option<Tls>,
+        export: Export,
+        len: Arc<AtomicU64>,
+        shown: Arc<Shown>,
+        options: &NbdOptions,
+    ) -> Self {
         let NbdOptions { block_size, reconnect: limit, shared, .. } = *options;
         Self {
             address,
             tls,
             export,
             len,
+            shown,
             block_size,
             watcher: RefCell::default(),
             limit,
@@ -230,6 +249,7 @@ impl Client {
             self.replay(lane).await;
         }
         self.away.set(false);
+        self.shown.away.store(false, Ordering::Relaxed);
         *self.lanes.borrow_mut() = lanes.to_vec();
         let waiting = self.waiting.take();
         waiting.into_iter().for_each(|call| self.dispatch(call));
@@ -297,6 +317,7 @@ impl Client {
 
     /// No call goes to the connections any more.
     fn close(&self) {
+        self.shown.away.store(true, Ordering::Relaxed);
         self.lanes.borrow_mut().clear();
     }
 
@@ -333,6 +354,7 @@ impl Client {
 
     fn abandon_journal(&self) {
         if self.journal.borrow_mut().give_up() {
+            self.shown.lost.store(true, Ordering::Relaxed);
             tracing::error!(
                 export = %self.address,
                 "writes since the last flush may be lost: every flush fails from now on; after a check remove the LUN and add it again by reloads, or restart iesp"

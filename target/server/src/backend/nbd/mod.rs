@@ -32,14 +32,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-pub use address::Address;
+pub use address::{Address, ExportKey};
 pub use tls::TlsFiles;
 
-use super::{Backend, Facts, Patience, Served};
+use super::{Backend, Condition, Facts, Patience, Served};
 use crate::buffers::Buffer;
 use crate::pool::{Job, Work};
 use crate::threads::Homes;
-use client::{ATTEMPT, Client};
+use client::{ATTEMPT, Client, Shown};
 use connect::{ConnectError, connect};
 use handshake::Export;
 use tls::{Tls, TlsError};
@@ -99,6 +99,7 @@ pub struct NbdBackend {
     facts: Facts,
     /// In bytes.
     len: Arc<AtomicU64>,
+    shown: Arc<Shown>,
     orders: UnboundedSender<Order>,
     /// By which its worker is known on its thread.
     number: usize,
@@ -139,6 +140,8 @@ impl NbdBackend {
         let own = options.clone();
         let len = Arc::new(AtomicU64::new(0));
         let client_len = Arc::clone(&len);
+        let shown = Arc::<Shown>::default();
+        let client_shown = Arc::clone(&shown);
         let place = address.clone();
         let live = async move || {
             let attempt = timeout(ATTEMPT, connect(&place, tls.as_ref()));
@@ -148,7 +151,7 @@ impl NbdBackend {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             client_len.store(export.len, Ordering::Relaxed);
-            let client = Rc::new(Client::new(place, tls, export, client_len, &own));
+            let client = Rc::new(Client::new(place, tls, export, client_len, client_shown, &own));
             let worker = Rc::new(Worker::new(Rc::clone(&client), own.unmap, own.unmap_zeros));
             WORKERS.with_borrow_mut(|workers| workers.push((number, Rc::clone(&worker))));
             let _ = ready.send(Ok(export));
@@ -169,7 +172,7 @@ impl NbdBackend {
         };
         tracing::info!(export = %address, kind, "connected to the NBD server");
         // Where it is not taken, the end of the orders ends what lives there.
-        Ok(Self { facts: facts(&export, options)?, len, orders, number })
+        Ok(Self { facts: facts(&export, options)?, len, shown, orders, number })
     }
 
     /// Has the work done and waits for it.
@@ -253,6 +256,14 @@ impl Backend for NbdBackend {
     fn watch(&self, changed: Box<dyn Fn(u64) + Send>) {
         // Where it has ended nothing changes.
         let _ = self.orders.send(Order::Watch(changed));
+    }
+
+    fn condition(&self) -> Condition {
+        match (self.shown.lost.load(Ordering::Relaxed), self.shown.away.load(Ordering::Relaxed)) {
+            (true, _) => Condition::Failed("writes since the last flush may be lost: flushes fail"),
+            (_, true) => Condition::Waiting("there is no connection to the NBD server"),
+            _ => Condition::Serving,
+        }
     }
 
     fn close(&self) {

@@ -129,7 +129,6 @@ fn faulty() -> Vec<(&'static str, String)> {
         ("lun number too large", with("number = 255\n")),
         ("lun number twice", with("number = 3\n[[target.lun]]\nram = \"1M\"\nnumber = 3\n")),
         ("negative number", with("number = -1\n")),
-        ("same file twice", TARGET.replace("ram = \"1M\"", "file = \"a\"\n[[target.lun]]\nfile = \"a\"")),
         ("bad size", TARGET.replace("1M", "1.5M")),
         ("size of nothing", TARGET.replace("1M", "0")),
         ("ram that is no whole blocks", TARGET.replace("\"1M\"", "5000\nblock-size = 4096")),

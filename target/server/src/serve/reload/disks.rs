@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::plan::Plan;
 use super::{LEAVE, flush};
 use crate::config::{Config, DiskConfig, Source};
-use crate::disk::{self, Wanted};
+use crate::disk::{self, Absence, Wanted};
 use crate::failure::Failure;
 use crate::luns::{Lun, Luns};
 use crate::node::{Node, Offer};
@@ -24,8 +24,9 @@ pub async fn open(
     let node = Arc::clone(node);
     let opening = tokio::task::spawn_blocking(move || {
         let all = wanted.iter().map(|(target, number, config)| Wanted { target, number: *number, config });
-        let luns = disk::open_all(&all.collect::<Vec<_>>(), &node.statistics, &node.homes)?;
-        Ok(wanted.iter().map(|(target, ..)| target.clone()).zip(luns).collect())
+        let luns = disk::open_all(&all.collect::<Vec<_>>(), node.place(), Absence::Refused)?;
+        let named = wanted.iter().map(|(target, ..)| target.clone()).zip(luns);
+        named.map(|(target, lun)| Ok((target, lun?))).collect()
     });
     opening.await.unwrap_or_else(|error| Err(Failure::runtime(format!("disks were not opened: {error}"))))
 }
@@ -36,11 +37,12 @@ pub async fn remove(kept: &[Offer], plan: &Plan) {
         let target = &offer.target;
         let (stay, go): (Vec<_>, Vec<_>) =
             target.luns().iter().cloned().partition(|lun| plan.keeps_disk(&target.name, lun.number));
-        if go.is_empty() {
+        let awaited: Vec<_> = target.luns().awaited().filter(|number| plan.keeps_disk(&target.name, *number)).collect();
+        if go.is_empty() && awaited.len() == target.luns().awaited().count() {
             continue;
         }
         let (quiet, mut all_quiet) = mpsc::channel(1);
-        target.change_luns(Luns::new(stay), &quiet);
+        target.change_luns(Luns::new(stay).awaiting(awaited.into_iter()), &quiet);
         drop(quiet);
         // Nothing is ever sent: the channel ends when all of them are quiet.
         if tokio::time::timeout(LEAVE, all_quiet.recv()).await.is_err() {
@@ -60,7 +62,7 @@ pub fn add(target: &Target, luns: Vec<Arc<Lun>>) {
     }
     let all = target.luns().iter().cloned().chain(luns).collect::<Vec<_>>();
     let (quiet, _) = mpsc::channel(1);
-    target.change_luns(Luns::new(all), &quiet);
+    target.change_luns(Luns::new(all).awaiting(target.luns().awaited()), &quiet);
 }
 
 /// Looks at the sizes of all disks, and gives those in memory the size that is wanted.

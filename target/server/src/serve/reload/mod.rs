@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::listen::{self, Listener};
+use super::stop::flush_all;
 use super::{Service, build};
-use crate::backend::Patience;
 use crate::cli::Cli;
 use crate::config::{Config, Given, PortalConfig};
 use crate::failure::Failure;
@@ -114,6 +114,7 @@ impl Service {
         for offer in &gone {
             offer.target.close();
         }
+        self.node.waiting().retain(|waiting| plan.keeps_disk(&waiting.target, waiting.number));
         disks::remove(&kept, &plan).await;
         for offer in gone {
             end(offer.target).await;
@@ -266,15 +267,8 @@ async fn end(target: Arc<Target>) {
 
 /// Flushes disks that are served no longer, and lets go of them.
 async fn flush(target: &str, luns: Vec<Arc<Lun>>) {
-    let target = target.to_owned();
-    let flushed = tokio::task::spawn_blocking(move || {
-        for lun in luns {
-            if let Err(error) = lun.backend.flush(Patience::Any) {
-                tracing::error!(target, lun = lun.number, ?error, "a disk that was removed could not be flushed");
-            }
-        }
-    });
-    if let Err(error) = flushed.await {
+    let luns = luns.into_iter().map(|lun| (target.to_owned(), lun)).collect();
+    if let Err(error) = tokio::task::spawn_blocking(move || flush_all(luns)).await {
         tracing::error!(%error, "disks that were removed were not flushed");
     }
 }

@@ -1,15 +1,16 @@
 //! What differs between two configurations.
 
 use crate::config::{Config, DiskConfig, Source, TargetConfig};
+use crate::disk;
 
 /// What becomes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It stays, perhaps with another size.
     Kept,
-    /// It comes, and can be opened while the others are served.
+    /// It comes, and can be opened while the others are served: it may be another path to one of them.
     Added,
-    /// It comes, and stands on what another stands on that has to go first.
+    /// It comes, and is a disk that is served in another way, which has to end first.
     Reopened,
 }
 
@@ -34,7 +35,7 @@ impl Plan {
                 let here = before.and_then(|before| disk_of(before, *number));
                 let change = match here {
                     Some(here) if is_same(here, disk) => Change::Kept,
-                    _ if old.disks().any(|other| shares(other, disk)) => Change::Reopened,
+                    _ if old.disks().any(|other| is_in_the_way(other, disk)) => Change::Reopened,
                     _ => Change::Added,
                 };
                 disks.push((target.name.clone(), *number, change));
@@ -150,13 +151,7 @@ fn is_same(old: &DiskConfig, new: &DiskConfig) -> bool {
     *old == DiskConfig { source, create: old.create, ..new.clone() }
 }
 
-/// Whether two disks stand on the same thing.
-fn shares(old: &DiskConfig, new: &DiskConfig) -> bool {
-    match (&old.source, &new.source) {
-        (Source::Path(old), Source::Path(new)) => old == new,
-        (Source::Nbd { address: old, .. }, Source::Nbd { address: new, .. }) => {
-            old == new || old.key().is_same(&new.key())
-        }
-        _ => false,
-    }
+/// Whether two disks are the same thing, which is served in another way now.
+fn is_in_the_way(old: &DiskConfig, new: &DiskConfig) -> bool {
+    disk::is_same(&old.source, &new.source) && disk::differs(old, new).is_some()
 }

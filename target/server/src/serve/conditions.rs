@@ -1,4 +1,5 @@
-//! Images that are deleted while they are served: nothing fails, and everything is gone at the end.
+//! How the disks are, looked at again and again: one that goes away, fails or comes back is told of in the log, and an image
+//! that is deleted while it is served, as nothing else tells of that before everything is gone at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,9 @@ use std::time::Duration;
 use crate::node::Node;
 
 /// How often they are looked at.
-const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(1);
 
-/// Looks at each disk's file, until the task is aborted.
+/// Looks at each disk, until the task is aborted.
 pub async fn watch(node: Arc<Node>) {
     loop {
         tokio::time::sleep(EVERY).await;

@@ -1,0 +1,495 @@
+//! From what is wanted to logical units: all that can be told to be wrong is, before anything is made.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use iesp_scsi::{Capabilities, Identity, LogicalUnit, Unmap};
+use uuid::Uuid;
+
+use super::identity;
+use super::made::Record;
+use super::registry::{Disk, Entries, PATHS, Registry, differs};
+use super::thing::Thing;
+use super::trouble::Trouble;
+use crate::backend::{
+    Absent, Backend, Facts, FileBackend, NbdBackend, NbdError, NbdOptions, OpenError, OpenOptions, Patience,
+};
+use crate::config::{DiskConfig, Source};
+use crate::failure::Failure;
+use crate::luns::Lun;
+use crate::statistics::Statistics;
+use crate::target::PORTAL_GROUP;
+use crate::threads::Homes;
+
+/// Most bytes that one command moves.
+const MAX_TRANSFER: u32 = 16 << 20;
+
+/// Bytes that a command moves best.
+const OPTIMAL_TRANSFER: u32 = 256 << 10;
+
+/// How long a file that is in use is tried again: the kernel takes its time to close what a process left that was killed.
+const LOCKED: Duration = Duration::from_secs(1);
+
+/// A logical unit that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The name of its target.
+    pub target: &'a str,
+    /// Its number.
+    pub number: u16,
+    /// What it is made from.
+    pub config: &'a DiskConfig,
+}
+
+/// Where disks live.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Where they are counted.
+    pub statistics: &'a Statistics,
+    /// The threads that some live on.
+    pub homes: &'a Homes,
+    /// Those that are there.
+    pub registry: &'a Registry,
+}
+
+/// What becomes of a disk that is not there, and may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// Without it there are no others either.
+    Refused,
+    /// It is left out.
+    Accepted,
+}
+
+/// Why a disk cannot be had.
+#[derive(Debug)]
+enum Refused {
+    /// It is not there, or somebody else has it: that may change by itself.
+    Away(Failure),
+    /// It is not what it should be: somebody has to do something.
+    Wrong(Failure),
+}
+
+/// Opens all disks, or none: where one cannot be served nothing was changed. The answers stand in the order of `wanted`; those
+/// that are away are failures there, where that is accepted.
+///
+/// # Errors
+/// Which disk, why, and what to do.
+pub fn open_all(
+    wanted: &[Wanted<'_>],
+    place: Place<'_>,
+    absence: Absence,
+) -> Result<Vec<Result<Arc<Lun>, Failure>>, Failure> {
+    let mut entries = place.registry.open();
+    let mut made = Made::default();
+    let mut found = Vec::with_capacity(wanted.len());
+    // What is there is opened before what is missing is made.
+    for one in wanted {
+        let earlier = wanted.iter().zip(&found);
+        found.push(accept(find(one, earlier, &entries, place.homes), absence)?);
+    }
+    for (one, found) in wanted.iter().zip(&mut found) {
+        if let Ok((thing, how @ Found::Missing)) = found {
+            match accept(make(one.config, &mut made), absence)? {
+                Ok(backend) => {
+                    *thing = Thing::of(&one.config.source);
+                    *how = Found::Opened(Arc::new(backend));
+                }
+                Err(failure) => *found = Err(failure),
+            }
+        }
+    }
+    let mut disks: Vec<Option<Arc<Disk>>> = Vec::with_capacity(wanted.len());
+    let mut luns = Vec::with_capacity(wanted.len());
+    for (one, found) in wanted.iter().zip(found) {
+        let disk = match found {
+            Err(failure) => Err(failure),
+            Ok((_, Found::Served(disk))) => Ok(disk),
+            Ok((_, Found::Same(index))) => match disks.get(index) {
+                Some(Some(disk)) => Ok(Arc::clone(disk)),
+                _ => Err(complain(one.config, &"another path to it cannot be had")),
+            },
+            Ok((thing, Found::Opened(backend))) => {
+                let disk = Arc::new(disk(one, thing, backend, &entries, &mut made)?);
+                entries.add(&disk);
+                Ok(disk)
+            }
+            Ok((_, Found::Missing)) => Err(open_failure(one.config, &OpenError::Missing)),
+        };
+        luns.push(match &disk {
+            Ok(disk) => Ok(lun(*one, disk, place.statistics)?),
+            Err(failure) => Err(failure.clone()),
+        });
+        disks.push(disk.ok());
+    }
+    made.keep();
+    luns.iter().flatten().for_each(|lun| remember(&lun.config));
+    Ok(luns)
+}
+
+/// A logical unit in place of a disk that is away, where it is known who it is.
+pub fn placeholder(wanted: Wanted<'_>, statistics: &Statistics) -> Option<Arc<Lun>> {
+    let config = wanted.config;
+    let known = match &config.source {
+        _ if config.uuid.is_some() => config.uuid,
+        Source::Ram(_) => None,
+        // What cannot be read is no identity.
+        Source::Path(path) => identity::known(path).ok().flatten(),
+        Source::Nbd { address, .. } => identity::known_of_export(address).ok().flatten(),
+    };
+    let uuid = known?;
+    let backend: Arc<dyn Backend> = Arc::new(Absent);
+    let unit = LogicalUnit::new(capabilities(&backend.facts(), config), named(wanted, uuid).ok()?).without_medium();
+    // It is no entry of the registry: what comes in its place is another disk of this identity.
+    let disk = Arc::new(Disk::new(Thing::Memory, uuid, config.clone(), backend, unit));
+    lun(wanted, &disk, statistics).ok()
+}
+
+fn accept<T>(result: Result<T, Refused>, absence: Absence) -> Result<Result<T, Failure>, Failure> {
+    match (result, absence) {
+        (Ok(value), _) => Ok(Ok(value)),
+        (Err(Refused::Away(failure)), Absence::Accepted) => Ok(Err(failure)),
+        (Err(Refused::Away(failure) | Refused::Wrong(failure)), _) => Err(failure),
+    }
+}
+
+/// What there is of a disk that is wanted.
+enum Found {
+    /// It is served already.
+    Served(Arc<Disk>),
+    /// It is the same as another one that is wanted, by its index.
+    Same(usize),
+    /// It was opened.
+    Opened(Arc<dyn Backend>),
+    /// It is to be made.
+    Missing,
+}
+
+type Answer = Result<(Thing, Found), Failure>;
+
+fn find<'a>(
+    wanted: &Wanted<'_>,
+    earlier: impl Iterator<Item = (&'a Wanted<'a>, &'a Answer)>,
+    entries: &Entries<'_>,
+    homes: &Homes,
+) -> Result<(Thing, Found), Refused> {
+    let config = wanted.config;
+    let thing = Thing::of(&config.source);
+    if let Some(disk) = entries.by_thing(&thing) {
+        return match disk.differs(config) {
+            None => Ok((thing, Found::Served(disk))),
+            Some(key) => Err(other_way(config, &disk.describe(), key)),
+        };
+    }
+    for (index, (other, found)) in earlier.enumerate() {
+        if found.as_ref().is_ok_and(|(other, _)| other.is(&thing)) {
+            let name = format!("{} (LUN {} of {})", other.config.source, other.number, other.target);
+            return match differs(other.config, config) {
+                None => Ok((thing, Found::Same(index))),
+                Some(key) => Err(other_way(config, &name, key)),
+            };
+        }
+    }
+    let found = open_existing(config, homes)?.map_or(Found::Missing, Found::Opened);
+    Ok((thing, found))
+}
+
+fn other_way(config: &DiskConfig, other: &str, key: &str) -> Refused {
+    let message =
+        format!("this is the same disk as {other}, with another setting ({key}): give both the same, or serve it once");
+    Refused::Wrong(complain(config, &message))
+}
+
+/// Images and identities that were made, and are removed again unless all went well.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Best effort: the failure that led here is what is told.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn options(disk: &DiskConfig) -> OpenOptions {
+    OpenOptions {
+        read_only: disk.read_only,
+        direct: disk.direct,
+        block_size: disk.block_size,
+        unmap: disk.trim_level > 0,
+        unmap_zeros: disk.trim_level > 1,
+        exclusive: !disk.read_only && !disk.in_use,
+    }
+}
+
+/// What is to be said of a disk, with its name and where it is asked for.
+fn complain(disk: &DiskConfig, what: &dyn std::fmt::Display) -> Failure {
+    let message = match &disk.source {
+        Source::Ram(len) => format!("{len} bytes of memory: {what}"),
+        source => format!("{source}: {what}"),
+    };
+    Failure::runtime(match disk.origin.get() {
+        Some(place) => format!("{place}: {message}"),
+        None => message,
+    })
+}
+
+/// As [`complain`], in the words of who asked for the disk: flags, or keys of a file.
+fn open_failure(disk: &DiskConfig, error: &OpenError) -> Failure {
+    match disk.origin.get() {
+        Some(_) => complain(disk, &error.by_keys()),
+        None => complain(disk, error),
+    }
+}
+
+fn refused(disk: &DiskConfig, error: &OpenError) -> Refused {
+    let failure = open_failure(disk, error);
+    match error {
+        OpenError::Missing | OpenError::NotReadable | OpenError::NotWritable | OpenError::Locked | OpenError::Io(_) => {
+            Refused::Away(failure)
+        }
+        _ => Refused::Wrong(failure),
+    }
+}
+
+/// Looks whether a disk's file could be served now, without taking it: it may be served already.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn look_at(disk: &DiskConfig) -> Result<(), Failure> {
+    let Source::Path(path) = &disk.source else { return Ok(()) };
+    match FileBackend::look_at(path, disk.block_size) {
+        Ok(()) => Ok(()),
+        Err(OpenError::Missing) if disk.create.is_some() => Ok(()),
+        Err(error) => Err(open_failure(disk, &error)),
+    }
+}
+
+/// `None`: it is missing, and may be made.
+fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Backend>>, Refused> {
+    let opened = match &disk.source {
+        Source::Nbd { address, reconnect, tls, .. } => {
+            let OpenOptions { read_only, block_size, unmap, unmap_zeros, .. } = options(disk);
+            let (reconnect, tls) = (*reconnect, tls.clone());
+            let shared = disk.is_shared();
+            let options = NbdOptions { read_only, block_size, unmap, unmap_zeros, reconnect, shared, tls };
+            return match NbdBackend::open(address, &options, homes) {
+                Ok(backend) => Ok(Some(Arc::new(backend))),
+                Err(error @ (NbdError::Connect(_) | NbdError::Io(_))) => Err(Refused::Away(complain(disk, &error))),
+                Err(error) => Err(Refused::Wrong(complain(disk, &error))),
+            };
+        }
+        Source::Path(path) => {
+            check_use(path, disk)?;
+            open_file(path, disk)
+        }
+        Source::Ram(len) => FileBackend::memory(*len, &options(disk)),
+    };
+    match opened {
+        Ok(backend) => {
+            if let Source::Path(_) = &disk.source {
+                check_format(disk, &backend)?;
+            }
+            Ok(Some(Arc::new(backend)))
+        }
+        Err(OpenError::Missing) if disk.create.is_some() => Ok(None),
+        Err(error) => Err(refused(disk, &error)),
+    }
+}
+
+fn open_file(path: &Path, disk: &DiskConfig) -> Result<FileBackend, OpenError> {
+    let deadline = Instant::now() + LOCKED;
+    loop {
+        match FileBackend::open(path, &options(disk)) {
+            Err(OpenError::Locked) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened,
+        }
+    }
+}
+
+/// An image of a virtual machine's disk is not the disk in it.
+fn check_format(disk: &DiskConfig, backend: &FileBackend) -> Result<(), Refused> {
+    if disk.raw {
+        return Ok(());
+    }
+    let mut beginning = [0; 4096];
+    let len = backend.facts().len.min(beginning.len() as u64) as usize;
+    // What cannot be read says nothing; reads of initiators will tell.
+    let read = backend.read(0, &mut beginning[..len], Patience::Any);
+    let Some(found) = read.ok().and_then(|_| iesp_inspect::image_format(&beginning)) else { return Ok(()) };
+    let (name, format) = (found.name, found.format.unwrap_or("raw"));
+    let meant = by(disk, "--raw", "`raw = true`");
+    let message = format!(
+        "this is {name}: initiators would get the bytes that it is made of, not the disk in it: make a raw image by `qemu-img \
+         convert -O raw`, or serve the disk in it by `qemu-nbd -f {format} -k SOCKET` as NBD; if its bytes are meant, add {meant}"
+    );
+    Err(Refused::Wrong(complain(disk, &message)))
+}
+
+/// Two that write to one file system destroy it.
+fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Refused> {
+    if disk.read_only || disk.in_use {
+        return Ok(());
+    }
+    // What is missing is told when it is opened.
+    let Ok(Some(user)) = iesp_inspect::who_uses(path) else { return Ok(()) };
+    let (read_only, meant) =
+        (by(disk, "--read-only", "`read-only = true`"), by(disk, "--yes-in-use", "`yes-in-use = true`"));
+    let message = format!(
+        "it is in use: {user}, and two that write to one disk destroy what is on it: end that first, or serve it with \
+         {read_only}; if this is meant, add {meant}"
+    );
+    Err(Refused::Wrong(complain(disk, &message)))
+}
+
+/// A flag or a key, by what asked for the disk.
+fn by(disk: &DiskConfig, flag: &'static str, key: &'static str) -> &'static str {
+    if disk.origin.get().is_some() { key } else { flag }
+}
+
+fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Refused> {
+    let (Source::Path(path), Some(len)) = (&disk.source, disk.create) else {
+        return Err(refused(disk, &OpenError::Missing));
+    };
+    let record = disk.uuid.map(|uuid| Record::of(uuid, path)).transpose().map_err(Refused::Wrong)?;
+    if let Some(record) = record.filter(Record::has_image) {
+        let message = format!(
+            "it is missing, and was there before under this uuid: mount its file system. To make an empty disk in its place, \
+             give it another uuid, or remove {}",
+            record.file().display()
+        );
+        return Err(Refused::Away(complain(disk, &message)));
+    }
+    let cannot =
+        |error: std::io::Error| Refused::Wrong(Failure::runtime(format!("{} cannot be made: {error}", path.display())));
+    if let Some(folder) = path.parent().filter(|folder| folder.ends_with("iesp")) {
+        // The user's data folder; other folders are the user's to make.
+        std::fs::create_dir_all(folder).map_err(cannot)?;
+    }
+    let file = File::create_new(path).map_err(cannot)?;
+    made.0.push(path.clone());
+    file.set_len(len).map_err(cannot)?;
+    file.sync_all().map_err(cannot)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    crate::system::sync_folder(folder).map_err(cannot)?;
+    FileBackend::open(path, &options(disk)).map_err(|error| refused(disk, &error))
+}
+
+/// A disk of its own, with its identity, which no other may have.
+fn disk(
+    wanted: &Wanted<'_>,
+    thing: Thing,
+    backend: Arc<dyn Backend>,
+    entries: &Entries<'_>,
+    made: &mut Made,
+) -> Result<Disk, Failure> {
+    let config = wanted.config;
+    let uuid = match (&config.source, config.uuid) {
+        (_, Some(uuid)) => uuid,
+        (Source::Ram(_), None) => Uuid::new_v4(),
+        (Source::Path(path), None) => identity::of(path, &mut made.0)?,
+        (Source::Nbd { address, .. }, None) => identity::of_export(address, &mut made.0)?,
+    };
+    if let Some(other) = entries.by_uuid(uuid) {
+        return Err(taken(config, uuid, &other.describe()));
+    }
+    let unit = LogicalUnit::new(capabilities(&backend.facts(), config), named(*wanted, uuid)?);
+    let disk = Disk::new(thing, uuid, config.clone(), backend, unit);
+    let (watched, source) = (Arc::downgrade(disk.unit()), config.source.to_string());
+    let block_shift = config.block_size.trailing_zeros();
+    disk.backend().watch(Box::new(move |len| {
+        // One that is gone has no size.
+        let Some(unit) = watched.upgrade() else { return };
+        let before = unit.blocks() << block_shift;
+        unit.resize(len >> block_shift);
+        tracing::warn!(disk = %source, before, len, "the disk has another size");
+    }));
+    Ok(disk)
+}
+
+/// Another disk has this identity.
+fn taken(config: &DiskConfig, uuid: Uuid, other: &str) -> Failure {
+    let kept = match &config.source {
+        Source::Path(path) => Some(identity::place(path)),
+        Source::Nbd { address, .. } => identity::place_of_export(address).ok(),
+        Source::Ram(_) => None,
+    };
+    let remedy = match (config.uuid, kept) {
+        (None, Some(kept)) => {
+            format!("if it is a copy, remove {}, and it gets an identity of its own", kept.display())
+        }
+        _ => "give it another uuid, which `uuidgen` makes, or none".to_owned(),
+    };
+    let message = format!(
+        "its identity (UUID {uuid}) is that of {other}, which is another disk: initiators would take the two for one and \
+         destroy their data; {remedy}"
+    );
+    complain(config, &message)
+}
+
+/// An image that is there under an identity that was given is not made again when it is gone.
+fn remember(config: &DiskConfig) {
+    let (Source::Path(path), Some(_), Some(uuid)) = (&config.source, config.create, config.uuid) else { return };
+    let record = Record::of(uuid, path).and_then(|record| record.keep());
+    if let Err(failure) = record {
+        tracing::warn!(%failure, "where the disk is missing at a later start, it will be made again, empty");
+    }
+}
+
+fn named(wanted: Wanted<'_>, uuid: Uuid) -> Result<Identity, Failure> {
+    let Wanted { target, number, .. } = wanted;
+    Identity::new(*uuid.as_bytes(), target, PORTAL_GROUP, number)
+        .map_err(|error| Failure::runtime(format!("LUN {number} cannot have an identity: {error:?}")))
+}
+
+/// A path to a disk.
+fn lun(wanted: Wanted<'_>, disk: &Arc<Disk>, statistics: &Statistics) -> Result<Arc<Lun>, Failure> {
+    let Wanted { target, number, config } = wanted;
+    if let Some(key) = disk.differs(config) {
+        let (Refused::Away(failure) | Refused::Wrong(failure)) = other_way(config, &disk.describe(), key);
+        return Err(failure);
+    }
+    let identity = named(wanted, disk.uuid())?;
+    let row = statistics.row(target, number, &config.source.to_string());
+    let path = disk.path(target, number).ok_or_else(|| {
+        let message = format!("it is served by {PATHS} LUNs already, which is the most for one disk");
+        complain(config, &message)
+    })?;
+    Ok(Arc::new(Lun {
+        number,
+        row,
+        config: config.clone(),
+        identity,
+        unit: Arc::clone(disk.unit()),
+        backend: Arc::clone(disk.backend()),
+        block_shift: config.block_size.trailing_zeros(),
+        trouble: Trouble::default(),
+        path,
+    }))
+}
+
+fn capabilities(facts: &Facts, disk: &DiskConfig) -> Capabilities {
+    let blocks = |bytes: u32| bytes / disk.block_size;
+    Capabilities {
+        blocks: facts.len / u64::from(disk.block_size),
+        block_size: disk.block_size,
+        physical_block_exponent: disk.physical_exponent,
+        read_only: facts.read_only,
+        volatile_cache: facts.volatile_cache,
+        unmap: (facts.discard_granularity != 0)
+            .then(|| Unmap { granularity: blocks(facts.discard_granularity).max(1), alignment: 0 }),
+        max_transfer_blocks: blocks(MAX_TRANSFER),
+        optimal_transfer_blocks: blocks(OPTIMAL_TRANSFER),
+        rotational: facts.rotational,
+    }
+}

@@ -1,0 +1,152 @@
+//! Disks that are not there: the others are served, and what comes is served when it comes.
+
+use std::fs;
+
+use crate::servers::Server;
+use crate::support::cdb;
+use crate::support::process::{folder, image};
+use crate::{attentions, configuration, ends, luns, on, reload, serial, serve, session, status, wait};
+
+/// REPORTED LUNS DATA HAS CHANGED.
+const LUNS_CHANGED: (u8, u8) = (0x3f, 0x0e);
+
+/// One image is missing at the start. Two initiators use the other disk, and see no error.
+#[test]
+fn a_missing_image_keeps_no_other_disk_from_being_served() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"late\""])]);
+    let iesp = serve(folder.path(), &[]);
+    assert!(iesp.screen.contains("LUN 1") && iesp.screen.contains("no such file"), "{}", iesp.screen);
+    let (mut one, mut two) = (session(&iesp, "a", 1), session(&iesp, "a", 2));
+    for client in [&mut one, &mut two] {
+        attentions(client, 0);
+        on(client, 0, &cdb::write(0, 1), &[1; 512], 0).good();
+        assert_eq!(luns(client), [0]);
+        // PERIPHERAL QUALIFIER 001b: it can be there, and is not.
+        assert_eq!(on(client, 1, &cdb::inquiry(None, 36), &[], 36).good()[0], 0x20);
+        assert_eq!(on(client, 2, &cdb::inquiry(None, 36), &[], 36).good()[0], 0x7f);
+        assert_eq!(on(client, 1, &[0; 6], &[], 0).code(), (5, 0x25, 0));
+    }
+    let shown = status(folder.path(), &iesp);
+    assert!(shown.contains("\"state\":\"waiting\"") && shown.contains("no such file"), "{shown}");
+    image(folder.path(), "late", 2 << 20);
+    wait(&iesp, |log| log.contains("is served now").then_some(()));
+    for client in [&mut one, &mut two] {
+        assert_eq!(attentions(client, 0), [LUNS_CHANGED]);
+        assert_eq!(luns(client), [0, 1]);
+        assert_eq!(attentions(client, 1), [(0x29, 0)]);
+        on(client, 1, &cdb::write(0, 1), &[2; 512], 0).good();
+        on(client, 0, &cdb::read(0, 1), &[], 512).good();
+    }
+    assert!(!status(folder.path(), &iesp).contains("waiting"));
+    assert!(reload(&iesp).contains("no target or disk comes or goes"));
+    assert_eq!(attentions(&mut two, 0), []);
+}
+
+/// One that is known is listed, and not ready.
+#[test]
+fn a_disk_that_is_known_is_not_ready() {
+    let folder = folder();
+    let Some(mut server) = Server::nbdkit(folder.path(), &["memory", "1M"]) else { return };
+    let export = format!("nbd = \"{}\"\nuuid = \"5f0e0d0c-0b0a-4908-8706-05040302010e\"", server.url);
+    server.kill();
+    configuration(folder.path(), &[("a", &["ram = \"1M\"", &export])]);
+    let iesp = serve(folder.path(), &[]);
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    assert_eq!(luns(&mut client), [0, 1]);
+    assert_eq!(attentions(&mut client, 1), [(0x29, 0)]);
+    let known = serial(&mut client, 1);
+    assert_eq!(on(&mut client, 1, &[0; 6], &[], 0).code(), (2, 4, 0), "NOT READY");
+    assert_eq!(on(&mut client, 1, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[], 8).code(), (2, 4, 0));
+    assert_eq!(on(&mut client, 1, &cdb::read(0, 1), &[], 512).code(), (2, 4, 0));
+    assert_eq!(on(&mut client, 1, &cdb::inquiry(None, 36), &[], 36).good()[0], 0);
+    server.start_again();
+    wait(&iesp, |log| log.contains("is served now").then_some(()));
+    // POWER ON, and INQUIRY DATA HAS CHANGED: what it can do is known now.
+    assert_eq!(attentions(&mut client, 1), [(0x29, 0), (0x3f, 3)]);
+    assert_eq!(serial(&mut client, 1), known);
+    on(&mut client, 1, &cdb::write(0, 1), &[2; 512], 0).good();
+    assert_eq!(attentions(&mut client, 0), []);
+}
+
+#[test]
+fn all_or_none_for_those_who_want_it() {
+    let folder = folder();
+    let there = image(folder.path(), "there", 1 << 20);
+    let late = folder.path().join("late").display().to_string();
+    let (code, errors) = ends(&["-d", &there, "-d", &late, "--strict"]);
+    assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");
+    assert!(errors.contains("late") && errors.contains("no such file"), "{errors}");
+    let text = fs::read_to_string(configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"late\""])]));
+    let file = folder.path().join("strict.toml");
+    fs::write(&file, format!("strict = true\n{}", text.expect("the file"))).expect("written");
+    assert_eq!(ends(&["--config", file.to_str().expect("a plain path")]).0, Some(1));
+    // Nothing at all is nothing to serve.
+    assert_eq!(ends(&["-d", &late]).0, Some(1));
+}
+
+/// A disk that is taken out of the configuration is waited for no longer, and one whose number another disk takes neither.
+#[test]
+fn a_disk_that_is_wanted_no_longer_is_not_waited_for() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"late\""])]);
+    let iesp = serve(folder.path(), &[]);
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    configuration(folder.path(), &[("a", &["file = \"there\""])]);
+    assert!(reload(&iesp).contains("LUN 1 of a removed"));
+    assert_eq!(on(&mut client, 1, &cdb::inquiry(None, 36), &[], 36).good()[0], 0x7f);
+    image(folder.path(), "late", 1 << 20);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(luns(&mut client), [0]);
+    assert!(!status(folder.path(), &iesp).contains("waiting"));
+}
+
+/// What goes wrong with a disk that is served shows, and that it is there again.
+#[test]
+fn the_state_of_each_disk_is_shown() {
+    let folder = folder();
+    let Some(mut server) = Server::nbdkit(folder.path(), &["memory", "1M"]) else { return };
+    let cut = image(folder.path(), "cut", 1 << 20);
+    let export = format!("nbd = \"{}\"\nnbd-reconnect = 1", server.url);
+    configuration(folder.path(), &[("a", &["file = \"cut\"", &export, "ram = \"1M\""])]);
+    let port = crate::servers::free_port();
+    let iesp = serve(folder.path(), &["--metrics", &format!("127.0.0.1:{port}")]);
+    let mut client = session(&iesp, "a", 1);
+    (0..3).for_each(|lun| drop(attentions(&mut client, lun)));
+    let metrics = || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("metrics");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("text");
+        text.lines()
+            .filter(|line| line.starts_with("iesp_disk_state"))
+            .fold(String::new(), |all, line| all + line + "\n")
+    };
+    let state = |lun: u8, name: &str| {
+        let text = metrics();
+        let is_it = |line: &&str| {
+            line.starts_with("iesp_disk_state{")
+                && line.contains(&format!("lun=\"{lun}\""))
+                && line.contains(&format!("state=\"{name}\""))
+        };
+        text.lines().find(is_it).is_some_and(|line| line.ends_with(" 1.0"))
+    };
+    assert!(state(0, "serving") && state(1, "serving") && state(2, "serving"), "{}", metrics());
+    fs::File::options().write(true).open(&cut).and_then(|file| file.set_len(4096)).expect("cut");
+    assert_eq!(on(&mut client, 0, &cdb::read(1024, 1), &[], 512).status, 2);
+    assert_eq!(on(&mut client, 0, &cdb::ten(0x35, 0, 0, 0), &[], 0).status, 2);
+    server.kill();
+    wait(&iesp, |log| log.contains("the disk is away").then_some(()));
+    let shown = status(folder.path(), &iesp);
+    assert!(shown.contains("\"state\":\"failed\"") && shown.contains("\"state\":\"waiting\""), "{shown}");
+    assert!(state(0, "failed") && state(1, "waiting") && state(2, "serving"), "{}", metrics());
+    server.start_again();
+    wait(&iesp, |log| log.contains("the disk is served again").then_some(()));
+    assert!(state(1, "serving"), "{}", metrics());
+    assert!(status(folder.path(), &iesp).contains("\"state\":\"failed\""));
+}

@@ -1,0 +1,38 @@
+//! The stop: every disk is flushed, whatever another one says.
+
+use std::fs::File;
+
+use crate::servers::Server;
+use crate::support::process::{folder, image};
+use crate::support::{Client, Iesp, cdb};
+
+/// The flush of LUN 0 fails, as its file was cut; that of LUN 1 still reaches its server.
+#[test]
+fn a_disk_that_fails_to_flush_keeps_no_other_from_it() {
+    let folder = folder();
+    let log = folder.path().join("requests");
+    let log_argument = format!("logfile={}", log.display());
+    let Some(server) = Server::nbdkit(folder.path(), &["--filter=log", "memory", "1M", &log_argument]) else { return };
+    let cut = image(folder.path(), "cut.img", 1 << 20);
+    let config = folder.path().join("iesp.toml");
+    let text = format!(
+        "[[portal]]\nlisten = \"127.0.0.1\"\nport = 0\n[[target]]\nname = \"test\"\n[[target.lun]]\nfile = \"cut.img\"\n\
+         [[target.lun]]\nnbd = \"{}\"\nuuid = \"0f0e0d0c-0b0a-4908-8706-050403020100\"\n",
+        server.url
+    );
+    std::fs::write(&config, text).expect("written");
+    let mut iesp = Iesp::spawn(crate::support::process::command(&["--config", config.to_str().expect("a plain path")]));
+    let mut client = Client::login(iesp.address());
+    let on_one = |command: iesp_iscsi::pdu::ScsiCommand| iesp_iscsi::pdu::ScsiCommand { lun: 1 << 48, ..command };
+    let ready = on_one(client.initiator.bare(&[0]));
+    assert_eq!(client.command(ready, &[]).code(), (6, 0x29, 0));
+    let write = on_one(client.initiator.write(&cdb::write(0, 8), 4096));
+    client.command(write, &[7; 4096]).good();
+    let flushes = || std::fs::read_to_string(&log).map_or(0, |text| text.matches(" Flush id=").count());
+    assert_eq!(flushes(), 0, "nothing was flushed yet");
+    File::options().write(true).open(&cut).and_then(|file| file.set_len(4096)).expect("cut");
+    let (status, _) = iesp.stop();
+    assert_ne!(status.code(), Some(0), "LUN 0 could not be flushed");
+    assert!(iesp.errors().contains("LUN 0 of test could not be flushed"), "{}", iesp.errors());
+    assert!(flushes() > 0, "{}", std::fs::read_to_string(&log).unwrap_or_default());
+}
