@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
+use xtask_process::Running;
 
 use crate::board::{CAPTURE, Transport};
-use crate::process::Process;
 use crate::{Accelerator, Console, Ended, LaunchError, Qmp, QmpError, Verdict, Waited};
 
 /// How long QEMU may take until it has opened its channels.
@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A running guest. Dropping it kills it.
 #[derive(Debug)]
 pub struct Guest {
-    process: Process,
+    process: Running,
     console: Console,
     report: Console,
     qmp: Qmp,
@@ -50,7 +50,7 @@ impl Guest {
         let mut command = Command::new(program);
         command.args(line(&qmp_path, &report_path));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-        let mut process = Process::start(&mut command)
+        let mut process = Running::start(&mut command)
             .map_err(|source| LaunchError::Program { program: program.to_owned(), source })?;
 
         let pipes = (process.take_stdout(), process.take_stdin());
@@ -144,7 +144,8 @@ impl Guest {
     /// # Errors
     /// When the kernel does not know the process.
     pub fn conclude(mut self, last_line: &str, deadline: Instant) -> io::Result<Verdict> {
-        let ended = self.process.wait_until(deadline)?;
+        let ended =
+            self.process.wait_for(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))?;
         if ended.is_none() {
             self.process.kill()?;
         }
@@ -178,7 +179,7 @@ fn listen(path: &Path) -> Result<UnixListener, LaunchError> {
 fn accept(
     listener: &UnixListener,
     channel: &'static str,
-    process: &mut Process,
+    process: &mut Running,
     stderr: &Path,
     deadline: Instant,
 ) -> Result<UnixStream, LaunchError> {

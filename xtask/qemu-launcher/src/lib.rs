@@ -17,7 +17,6 @@ mod console;
 mod error;
 mod guest;
 mod machine;
-mod process;
 mod qmp;
 mod verdict;
 
@@ -27,6 +26,6 @@ pub use console::{Console, Lines, Waited};
 pub use error::LaunchError;
 pub use guest::Guest;
 pub use machine::{Firmware, Machine, Network};
-pub use process::Ended;
 pub use qmp::{Qmp, QmpError};
 pub use verdict::Verdict;
+pub use xtask_process::Ended;

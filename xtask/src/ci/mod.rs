@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use xtask_common::process::{Ended, last_lines, run_logged, spell, timed};
+use xtask_common::process::{Ended, last_lines, run_group_logged, spell, timed};
 use xtask_common::report::{Report, StepReport, Tally, page};
 use xtask_common::{requirements, workspace};
 
@@ -149,7 +149,7 @@ fn run_commands(step: &Step, dir: &Path) -> Result<(String, Option<String>)> {
     let (mut text, mut failure) = (String::new(), None);
     for (index, words) in step.commands.iter().enumerate() {
         let part = dir.join("logs").join(format!("{}.{index}.part", step.name));
-        let ended = run_logged(&mut command(words), &part, Duration::from_secs(step.minutes * 60))?;
+        let ended = run_group_logged(&mut command(words), &part, Duration::from_secs(step.minutes * 60))?;
         text += &format!("$ {words}\n{}\n", String::from_utf8_lossy(&std::fs::read(&part)?));
         std::fs::remove_file(&part)?;
         if ended != Ended::Exit(0) {
