@@ -3,6 +3,7 @@
 mod alive;
 mod boards;
 mod count;
+mod nextest;
 mod steps;
 
 use std::path::Path;
@@ -58,8 +59,12 @@ pub fn run(args: &Args) -> Result<bool> {
     std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
 
     let mut report = Report { title: "cargo xtask ci".to_owned(), steps: Vec::new() };
-    for (index, step) in chosen.iter().enumerate() {
-        announce(index + 1, chosen.len(), step);
+    let names: Vec<&str> = chosen.iter().map(|step| step.name).collect();
+    for (index, name) in names.iter().enumerate() {
+        // Anew each time: the first one may install what others run with.
+        let all = steps::steps(&dir, args.full);
+        let Some(step) = all.iter().find(|step| step.name == *name) else { continue };
+        announce(index + 1, names.len(), step);
         let done = match lacking(step) {
             None => run_step(step, &dir)?,
             Some(what) => without(step, &what, args.full || !args.only.is_empty(), &dir)?,
@@ -133,6 +138,9 @@ fn announce(number: usize, count: usize, step: &Step) {
 }
 
 fn run_step(step: &Step, dir: &Path) -> Result<StepReport> {
+    if step.count == steps::Count::Nextest {
+        nextest::forget()?;
+    }
     let sign = alive::Sign::of(step.name);
     let (outcome, took) = timed(|| run_commands(step, dir));
     drop(sign);

@@ -5,7 +5,7 @@ use std::path::Path;
 use xtask_common::requirements::Part;
 use xtask_common::workspace;
 
-use super::boards;
+use super::{boards, nextest};
 use crate::package::may_check_deb;
 use crate::setup;
 
@@ -14,8 +14,10 @@ use crate::setup;
 pub enum Count {
     /// The step is one result.
     Whole,
-    /// Its log has the test runner's summaries.
+    /// Its log has libtest's summaries.
     Tests,
+    /// Nextest has written its report.
+    Nextest,
     /// It writes a conformance report here, below the report folder.
     Conformance(&'static str),
     /// It writes a list of checks here, below the report folder.
@@ -100,7 +102,7 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
         needs: &[],
     };
     let mut steps = vec![
-        step("setup", "what the tests need is installed", vec![setup_command(full)], Count::Whole, 15),
+        step("setup", "what the tests need is installed", vec![setup_command(full)], Count::Whole, 30),
         step(
             "format",
             "the code is formatted",
@@ -125,7 +127,13 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             Count::Whole,
             10,
         ),
-        step("tests", "unit, property and integration tests", vec![test_command(has_nextest)], Count::Tests, 20),
+        step(
+            "tests",
+            "unit, property and integration tests",
+            vec![test_command(has_nextest)],
+            if has_nextest { Count::Nextest } else { Count::Tests },
+            20,
+        ),
         step(
             "doc-tests",
             "the examples in the documentation",
@@ -413,11 +421,8 @@ fn setup_command(full: bool) -> CargoCommand {
 }
 
 fn test_command(has_nextest: bool) -> CargoCommand {
-    CargoCommand::new(if has_nextest {
-        "nextest run --workspace --all-targets --locked --no-fail-fast"
-    } else {
-        "test --workspace --all-targets --locked --no-fail-fast"
-    })
+    let words = if has_nextest { format!("nextest run --profile {}", nextest::PROFILE) } else { "test".to_owned() };
+    CargoCommand::new(&format!("{words} --workspace --all-targets --locked --no-fail-fast"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: installs what the tests need with the system's own package manager.
 
+mod nextest;
 mod targets;
 
 use std::io::{IsTerminal, Write};
@@ -41,6 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.check {
         targets::add(&missing_of(&parts));
     }
+    nextest::ensure(args.check);
     let needed = missing();
     let optional = missing_of(&parts);
     let missing = [needed.clone(), optional].concat();
