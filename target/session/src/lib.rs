@@ -9,7 +9,9 @@
 mod early;
 mod management;
 mod tasks;
+mod turn;
 
 pub use early::{Early, NoRoom};
 pub use management::{DATA_LIMIT, Decision, Effect, Management, Quiet, Scope};
 pub use tasks::Tasks;
+pub use turn::Turn;

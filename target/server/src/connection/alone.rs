@@ -5,6 +5,7 @@
 //! for [`LONGEST`] at most, and gives its turn to the thread's other work once a millisecond.
 
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -144,10 +145,25 @@ impl Driver<'_> {
         Ok(false)
     }
 
+    /// Takes what has come, where the socket blocks.
+    pub(super) fn receive_at_once(&mut self, stream: &TcpStream, need: usize) -> Poll<io::Result<usize>> {
+        let room = input::destination(&mut self.placing, &mut self.inbox, need);
+        match rustix::net::recv(stream, room, RecvFlags::DONTWAIT) {
+            Ok((_, count)) => {
+                self.came(count);
+                Poll::Ready(Ok(count))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
     /// Whether something else than bytes could bring this connection on.
     pub(super) fn depends_on_others(&self) -> bool {
         let waits = || tasks::any_in_flight(&self.slots) || self.slots.is_any_in_line() || self.logging_out;
-        !self.mailbox.is_empty()
+        let stays = self.stalled.is_some() || !self.resting.is_empty();
+        stays
+            || !self.mailbox.is_empty()
             || !self.management.is_empty()
             || !self.deferred.is_empty()
             || !self.slots.is_empty() && waits()

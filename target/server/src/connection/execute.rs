@@ -8,9 +8,10 @@ use iesp_iscsi::{CommandFault, Outbox, TaskId};
 use iesp_scsi::{
     Buffers, Completion, IoError, LONG_CDB, NexusId, Outcome, Step, Transfer, TransportFailure, lun_number,
 };
+use iesp_session::Turn;
 
-use super::Driver;
 use super::tasks::{Read, State, Workspace};
+use super::{ANSWER_ROOM, Driver};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
 use crate::latency;
@@ -118,10 +119,41 @@ impl Driver<'_> {
                     Outcome::Done
                 }
                 other => match self.perform(id, lun, other, immediate) {
+                    Some(outcome) if self.is_turn_over() => return self.rest(id, outcome, immediate),
                     Some(outcome) => outcome,
                     None => return,
                 },
             };
+        }
+    }
+
+    fn is_turn_over(&mut self) -> bool {
+        self.turn.took_time(self.clock.nanos());
+        self.turn.is_over()
+    }
+
+    /// The turn is over: the task's next step belongs to the next one.
+    fn rest(&mut self, id: TaskId, outcome: Outcome, immediate: &[u8]) {
+        self.keep_data(id, immediate);
+        self.keep_workspace(id);
+        self.slots[id].state = State::Resting(outcome);
+        self.resting.push_back(id);
+    }
+
+    /// Tasks that rest go on, each in its turn, behind the PDUs that were here.
+    pub(super) fn rested(&mut self) {
+        if self.resting.is_empty() {
+            return;
+        }
+        self.turn = Turn::begin(self.clock.nanos());
+        for _ in 0..self.resting.len() {
+            if self.outgoing.room() < ANSWER_ROOM || self.turn.is_over() {
+                return;
+            }
+            let Some(id) = self.resting.pop_front() else { return };
+            if let State::Resting(outcome) = self.slots[id].state {
+                self.step(id, outcome, &[]);
+            }
         }
     }
 
@@ -240,9 +272,9 @@ impl Driver<'_> {
                     self.slots.leave_line(id);
                     self.step(id, outcome, &[]);
                 }
-                State::ReadBlocked(read) => {
+                State::BlockedRead(read) => {
                     self.slots.leave_line(id);
-                    self.go_on_reading(id, read);
+                    self.retry_read(id, read);
                 }
                 _ => {}
             }

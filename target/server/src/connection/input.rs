@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use iesp_iscsi::{Collect, CommandFault, Event, Outbox, Received, TaskId};
-use iesp_session::NoRoom;
+use iesp_session::{NoRoom, Turn};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -68,6 +68,7 @@ impl Driver<'_> {
     pub(super) fn advance(&mut self) -> Result<Next, End> {
         self.round = self.clock.nanos();
         let now = self.round / 1_000_000;
+        self.turn = Turn::begin(self.round);
         #[cfg(target_os = "linux")]
         self.pace.round(now);
         let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
@@ -111,15 +112,20 @@ impl Driver<'_> {
 
     fn consume(&mut self, inbox: &mut Inbox, now: u64) -> Result<Next, End> {
         loop {
-            if !self.pump_reads() || self.outgoing.room() < ANSWER_ROOM {
+            if self.outgoing.room() < ANSWER_ROOM {
                 return Ok(Next::Send);
             }
             if self.logging_out || self.ending.is_some() {
                 return Ok(Next::Wait(1));
             }
+            if self.turn.is_over() {
+                self.pump_reads();
+                self.rested();
+                return Ok(Next::More(None));
+            }
             if self.placing.is_some() {
                 match self.finish_placing(inbox)? {
-                    Some(need) => return Ok(Next::Wait(need)),
+                    Some(need) => return Ok(self.next_or_reads(need)),
                     None => continue,
                 }
             }
@@ -133,9 +139,14 @@ impl Driver<'_> {
             let (consumed, joined) = match self.take_unit(pending, now, false)? {
                 Taken::Unit { consumed, joined } => (consumed, joined),
                 Taken::Full => return Ok(Next::Send),
-                Taken::Incomplete { need } => return Ok(Next::Wait(need)),
+                Taken::Incomplete { need } => return Ok(self.next_or_reads(need)),
             };
             inbox.take(consumed);
+            let clock = self.clock;
+            self.turn.took_pdu(|| clock.nanos());
+            if !self.protocol.is_full_feature() {
+                self.turn.end();
+            }
             self.check_management();
             if let Some(placing) = &mut self.placing {
                 let here = placing.rest().len().min(inbox.pending().len());
@@ -146,6 +157,16 @@ impl Driver<'_> {
             if joined {
                 return Ok(Next::Join);
             }
+        }
+    }
+
+    /// No more PDUs are here: reads have their turn, and what is left of tasks that rest.
+    fn next_or_reads(&mut self, need: usize) -> Next {
+        self.rested();
+        match self.pump_reads() {
+            // A peer that takes nothing may still have something to say.
+            is_done if self.resting.is_empty() && (is_done || self.stalled.is_some()) => Next::Wait(need),
+            _ => Next::More(Some(need)),
         }
     }
 

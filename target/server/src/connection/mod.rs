@@ -31,7 +31,7 @@ use std::time::Duration;
 use iesp_iscsi::connection::OUTBOX_MIN;
 use iesp_iscsi::pdu::AsyncEvent;
 use iesp_iscsi::{Close, Connection, Outbox, TaskId};
-use iesp_session::Early;
+use iesp_session::{Early, Turn};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, Sleep, timeout};
@@ -60,6 +60,12 @@ const OUTGOING: usize = (2 << 20) + 4096;
 /// What must be free behind these before a command is taken: the answers of all tasks that may end before the next
 /// send, but for what reads send; with digests, in the smallest segments. It is not touched in the usual case.
 const ANSWER_ROOM: usize = OUTBOX_MIN + TASKS * (iesp_scsi::REPLY_MAX + 9 * 64);
+
+/// What reads leave of that free, for answers to a peer that does not take what lies before them.
+const STALLED_ROOM: usize = 64 << 10;
+
+/// How long a connection that has its thread for itself goes on before it looks for others, in nanoseconds.
+const GIVE_WAY: u64 = 1_000_000;
 
 /// Most PDUs that wait for earlier commands, and most bytes of them.
 const EARLY_PDUS: usize = 256;
@@ -93,8 +99,10 @@ pub enum End {
 
 /// What to do when nothing more can be done at once.
 enum Next {
-    /// Send, then go on.
+    /// Send: there is no room for more answers.
     Send,
+    /// Send, let others have their turn, then go on, with bytes (this many in all) where some have come.
+    More(Option<usize>),
     /// Send, then wait for bytes (this many in all) or messages.
     Wait(usize),
     /// The login is complete: take the place of the session that it reinstates, then go on.
@@ -132,7 +140,15 @@ pub struct Driver<'t> {
     placing: Option<input::Placing>,
     mailbox: UnboundedReceiver<Message>,
     mail: UnboundedSender<Message>,
-    /// Messages that came while a send stalled.
+    /// Since when the peer has not taken all that was to be sent, in milliseconds.
+    stalled: Option<u64>,
+    /// What is left of this round.
+    turn: Turn,
+    /// When others on this thread had their turn last, in nanoseconds.
+    given_way: u64,
+    /// Tasks whose next step waits for the next turn.
+    resting: VecDeque<TaskId>,
+    /// Messages that came while there was no room.
     deferred: VecDeque<Message>,
     guest: Option<Guest>,
     /// A login was accepted: there is a session, of either kind.
@@ -194,7 +210,7 @@ impl<'t> Driver<'t> {
             luns: Arc::default(),
             leaving: Vec::new(),
             inbox: Inbox::new(largest),
-            outgoing: Outgoing::new(OUTGOING + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
+            outgoing: Outgoing::new(OUTGOING + STALLED_ROOM + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
             slots: tasks::no_tasks(),
             workspace: Workspace::new(),
             spare: Vec::new(),
@@ -205,6 +221,10 @@ impl<'t> Driver<'t> {
             placing: None,
             mailbox,
             mail,
+            stalled: None,
+            turn: Turn::begin(0),
+            given_way: 0,
+            resting: VecDeque::new(),
             deferred: VecDeque::new(),
             guest: None,
             joined: false,
@@ -294,16 +314,28 @@ impl<'t> Driver<'t> {
             if self.logging_out && self.is_quiet() {
                 return self.log_out(stream).await;
             }
-            if let Next::Wait(need) = next {
-                #[cfg(target_os = "linux")]
+            let need = match next {
+                Next::Wait(need) => Some(need),
+                Next::Send if self.stalled.is_some() => None,
+                Next::More(need) => match self.give_way(stream, need).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                },
+                Next::Send | Next::Join => match self.give_way(stream, None).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                },
+            };
+            #[cfg(target_os = "linux")]
+            if let Some(need) = need {
                 match self.wait_alone(stream, need).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(end) => return end,
                 }
-                if let Err(end) = self.wait(stream, need, &mut sleep).await {
-                    return end;
-                }
+            }
+            if let Err(end) = self.wait(stream, need, &mut sleep).await {
+                return end;
             }
         }
     }
@@ -312,7 +344,7 @@ impl<'t> Driver<'t> {
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         self.protocol.logout_response(&mut out);
         self.outgoing.len = out.len();
-        match self.send(stream).await {
+        match self.send_all(stream).await {
             Ok(()) => End::LoggedOut,
             Err(error) => error.into(),
         }
@@ -347,25 +379,22 @@ impl<'t> Driver<'t> {
         Ok(())
     }
 
+    /// Sends what the socket takes at once. What is left then waits in [`Self::wait`], and the connection goes on meanwhile.
     async fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        if self.outgoing.is_empty() {
+        if self.outgoing.is_empty() || self.stalled.is_some() {
             return Ok(());
         }
         self.trace_sending();
-        // The usual case needs no timer.
-        let sent = match self.send_at_once(stream).await {
-            Poll::Ready(sent) => sent,
-            Poll::Pending => match timeout(SEND_LIMIT, poll_fn(|cx| self.poll_stalled(stream, cx))).await {
-                Ok(sent) => {
-                    // What a slow peer reads may take it longer than the silence that is allowed.
-                    self.protocol.peer_took(self.clock.now());
-                    sent
-                }
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            },
-        };
-        self.tracer.sent();
-        sent
+        match self.send_at_once(stream).await {
+            Poll::Ready(sent) => {
+                self.tracer.sent();
+                sent
+            }
+            Poll::Pending => {
+                self.stalled = Some(self.clock.now());
+                Ok(())
+            }
+        }
     }
 
     /// Sends what the socket takes at once; pending where that is not all.
@@ -378,6 +407,14 @@ impl<'t> Driver<'t> {
         poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await
     }
 
+    /// Sends all of it, to a peer that takes it in time.
+    async fn send_all(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        self.trace_sending();
+        let sent = timeout(SEND_LIMIT, poll_fn(|cx| self.outgoing.poll_send(stream, cx))).await;
+        self.tracer.sent();
+        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Shows what is about to leave, where that is asked for.
     #[inline]
     fn trace_sending(&mut self) {
@@ -387,55 +424,67 @@ impl<'t> Driver<'t> {
         }
     }
 
-    /// Sends to a peer that does not take it. Others must not have to wait for that: not an initiator that lost this
-    /// connection and logs in again, nor one that resets a logical unit.
-    fn poll_stalled(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = self.outgoing.poll_send(stream, cx);
-        if sent.is_ready() {
-            return sent;
+    /// Sends more to a peer that does not take it; whether all has left.
+    fn poll_stalled(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(since) = self.stalled else { return Ok(false) };
+        self.trace_sending();
+        if self.outgoing.poll_send(stream, cx)?.is_pending() {
+            let limit = SEND_LIMIT.as_millis() as u64;
+            let is_late = self.clock.now().saturating_sub(since) >= limit;
+            return if is_late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(false) };
         }
-        while let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx) {
-            match message {
-                Message::Close(_)
-                | Message::Abort { .. }
-                | Message::Quiet { .. }
-                | Message::Luns { .. }
-                | Message::Trace(_)
-                | Message::Hurry => self.receive(message),
-                // These may have more to send than there is room for.
-                Message::Served { .. } => self.deferred.push_back(message),
-                Message::Wake { lun } => {
-                    let same = |other: &Message| matches!(other, Message::Wake { lun: waiting } if *waiting == lun);
-                    if !self.deferred.iter().any(same) {
-                        self.deferred.push_back(message);
-                    }
-                }
-                Message::Shutdown(reason) => {
-                    // The time for a logout runs also for a peer that cannot be asked for it.
-                    self.end_after(LOGOUT_LIMIT, reason);
+        self.stalled = None;
+        self.tracer.sent();
+        // What a slow peer reads may take it longer than the silence that is allowed.
+        self.protocol.peer_took(self.clock.now());
+        Ok(true)
+    }
+
+    /// A message, where there may be no room for what it has to send.
+    fn receive_without_room(&mut self, message: Message) {
+        match message {
+            Message::Close(_)
+            | Message::Abort { .. }
+            | Message::Quiet { .. }
+            | Message::Luns { .. }
+            | Message::Trace(_)
+            | Message::Hurry => self.receive(message),
+            Message::Served { .. } => self.deferred.push_back(message),
+            Message::Wake { lun } => {
+                let same = |other: &Message| matches!(other, Message::Wake { lun: waiting } if *waiting == lun);
+                if !self.deferred.iter().any(same) {
                     self.deferred.push_back(message);
                 }
             }
+            Message::Shutdown(reason) => {
+                // The time for a logout runs also for a peer that cannot be asked for it.
+                self.end_after(LOGOUT_LIMIT, reason);
+                self.deferred.push_back(message);
+            }
         }
-        if self.ending.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Waits for bytes, messages or the time, whichever comes first.
-    async fn wait(&mut self, stream: &mut TcpStream, need: usize, sleep: &mut Pin<Box<Sleep>>) -> Result<(), End> {
+    /// Waits for messages, the time, room for what is stalled, and bytes (`need` in all) where they can be taken.
+    async fn wait(
+        &mut self,
+        stream: &mut TcpStream,
+        need: Option<usize>,
+        sleep: &mut Pin<Box<Sleep>>,
+    ) -> Result<(), End> {
         self.arm(sleep);
         poll_fn(|cx| {
-            let mut woken = false;
-            while self.outgoing.room() >= ANSWER_ROOM
-                && let Some(message) = self.next_message(cx)
-            {
-                self.receive(message);
-                woken = true;
+            let mut woken = self.poll_messages(cx);
+            match self.poll_stalled(stream, cx) {
+                Ok(has_left) => woken |= has_left,
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
-            match self.poll_input(stream, need, cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Disconnected)),
-                Poll::Ready(Ok(_)) => woken = true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending => {}
+            if let Some(need) = need {
+                match self.poll_input(stream, need, cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Disconnected)),
+                    Poll::Ready(Ok(_)) => woken = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Pending => {}
+                }
             }
             if sleep.as_mut().poll(cx).is_ready() {
                 self.deadline = None;
@@ -444,6 +493,52 @@ impl<'t> Driver<'t> {
             if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// Sees to the messages that are there; whether any was.
+    fn poll_messages(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        loop {
+            if self.outgoing.room() >= ANSWER_ROOM {
+                let Some(message) = self.next_message(cx) else { return any };
+                self.receive(message);
+            } else {
+                let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx) else { return any };
+                self.receive_without_room(message);
+            }
+            any = true;
+        }
+    }
+
+    /// The turn is over: messages and bytes that are there are seen to, and others on this thread have their turn.
+    async fn give_way(&mut self, stream: &mut TcpStream, need: Option<usize>) -> Result<(), End> {
+        poll_fn(|cx| {
+            self.poll_messages(cx);
+            match need.map_or(Poll::Pending, |need| self.poll_more_input(stream, need, cx)) {
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Disconnected)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(())),
+            }
+        })
+        .await?;
+        if Served::count() > 1 || self.given_way + GIVE_WAY <= self.round {
+            self.given_way = self.round;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn poll_more_input(
+        &mut self,
+        stream: &mut TcpStream,
+        need: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        #[cfg(target_os = "linux")]
+        if self.pace.is_blocking() {
+            return self.receive_at_once(stream, need);
+        }
+        self.poll_input(stream, need, cx)
     }
 
     fn next_message(&mut self, cx: &mut Context<'_>) -> Option<Message> {
@@ -459,7 +554,8 @@ impl<'t> Driver<'t> {
     /// Sets the timer, unless it is set to an earlier time anyway: then it is looked at when that has come.
     fn arm(&mut self, sleep: &mut Pin<Box<Sleep>>) {
         let management = self.management.functions.poll_timeout();
-        let Some(due) = [self.protocol.poll_timeout(), management].into_iter().flatten().min() else { return };
+        let stalled = self.stalled.map(|since| since + SEND_LIMIT.as_millis() as u64);
+        let Some(due) = [self.protocol.poll_timeout(), management, stalled].into_iter().flatten().min() else { return };
         let due = self.clock.instant(due);
         if self.deadline.is_none_or(|deadline| due < deadline) {
             self.deadline = Some(due);
@@ -470,6 +566,9 @@ impl<'t> Driver<'t> {
     fn on_time(&mut self) -> Result<(), End> {
         let now = self.clock.now();
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        if out.room() < OUTBOX_MIN {
+            return Err(End::Closed("the initiator does not take what is sent to it"));
+        }
         let result = self.protocol.handle_timeout(now, &mut out);
         self.outgoing.len = out.len();
         self.on_management_time(now);

@@ -4,7 +4,7 @@ use iesp_iscsi::{Outbox, TaskId};
 use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step};
 
 use super::tasks::{Fetched, Read, State};
-use super::{ANSWER_ROOM, Driver};
+use super::{ANSWER_ROOM, Driver, STALLED_ROOM};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
 use crate::luns::Lun;
@@ -31,45 +31,79 @@ impl Driver<'_> {
     #[inline]
     pub(super) fn begin_read(&mut self, id: TaskId, lun: &Lun, lba: u64, blocks: u32) {
         let left = lun.bytes(blocks.into()).min(self.slots[id].data_in.into()) as usize;
-        let read = Read { offset: lun.bytes(lba), left, sent: 0 };
+        let read = Read { offset: lun.bytes(lba), left, sent: 0, holds: true };
         if left == 0 {
             return self.step(id, Outcome::Done, &[]);
         }
-        self.go_on_reading(id, read);
-    }
-
-    /// Sends what there is room for. A read that waits for room holds no blocks: its peer may take its time.
-    #[inline]
-    pub(super) fn go_on_reading(&mut self, id: TaskId, read: Read) {
         self.slots[id].state = State::Reading(read);
         self.reading.push_back(id);
         self.pump_reads();
         if !self.reading.is_empty() {
-            self.pause(id);
+            self.let_go(id, lun);
         }
     }
 
-    /// Gives the blocks of a read back until its next piece is read.
-    fn pause(&mut self, id: TaskId) {
+    /// A read that could not go on at once: nobody waits for its blocks while its peer takes what lies before it.
+    #[inline]
+    fn let_go(&mut self, id: TaskId, lun: &Lun) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if let State::Reading(read) = &mut slot.state
+            && read.holds
+        {
+            read.holds = false;
+            if slot.task.as_mut().is_some_and(|task| task.pause(&lun.unit)) {
+                self.wake(lun.number);
+            }
+        }
+    }
+
+    /// Takes the blocks of a read's next piece. False where others have them: the read stands in line.
+    fn hold(&mut self, id: TaskId, lun: &Lun, mut read: Read) -> Option<Read> {
+        if read.holds {
+            return Some(read);
+        }
+        let first = read.offset >> lun.block_shift;
+        let end = (read.offset + read.left.min(FETCH) as u64).div_ceil(lun.bytes(1));
+        let slot = &mut self.slots[id];
+        let held = slot.task.as_mut().is_some_and(|task| task.resume(&lun.unit, first, (end - first) as u32));
+        read.holds = held;
+        slot.state = if held { State::Reading(read) } else { State::BlockedRead(read) };
+        if held {
+            return Some(read);
+        }
+        self.slots.stand_in_line(id);
+        None
+    }
+
+    /// A read whose blocks others had tries again.
+    pub(super) fn retry_read(&mut self, id: TaskId, read: Read) {
         let number = self.slots.lun(id);
         let luns = self.luns_of(number);
-        if let (Some(lun), Some(task)) = (luns.get(number), &mut self.slots[id].task)
-            && task.pause(&lun.unit)
+        let Some(lun) = luns.get(number) else { return };
+        self.slots[id].state = State::Reading(read);
+        self.reading.push_front(id);
+        self.pump_reads();
+        // Where there is no room for its data it must not keep its place in line while its peer takes its time.
+        if let Some(slot) = self.slots.get_mut(id)
+            && slot.state == State::Reading(read)
+            && slot.task.as_mut().is_some_and(|task| task.pause(&lun.unit))
         {
-            self.wake(number);
+            self.wake(lun.number);
         }
     }
 
-    /// Sends pieces of the reads at hand, in turn. False where the outgoing bytes are full.
+    /// Sends pieces of the reads at hand, in turn. False where there is no room for the next one.
     #[inline]
     pub(super) fn pump_reads(&mut self) -> bool {
+        if self.stalled.is_some() {
+            return self.reading.is_empty();
+        }
         while let Some(&id) = self.reading.front() {
             let State::Reading(read) = self.slots[id].state else {
                 self.reading.pop_front();
                 continue;
             };
             if let Piece::NoRoom = self.piece(id, read) {
-                self.pause(id);
                 return false;
             }
         }
@@ -86,11 +120,21 @@ impl Driver<'_> {
         };
         let fetched = self.slots[id].fetched.as_ref().map_or(usize::MAX, Fetched::left);
         let len = self.protocol.data_in_len(id, read.left.min(SEGMENT).min(fetched));
-        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         // A unit behind others waits for the next round rather than being cut smaller.
-        if out.room() < ANSWER_ROOM + len {
+        if out.room() < ANSWER_ROOM + STALLED_ROOM + len {
             return Piece::NoRoom;
         }
+        let read = if self.slots[id].fetched.is_some() {
+            read
+        } else {
+            let Some(read) = self.hold(id, lun, read) else {
+                self.reading.pop_front();
+                return Piece::Left;
+            };
+            read
+        };
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let Some(room) = out.data_room(self.protocol.digests(), len) else { return Piece::NoRoom };
         if let Some(fetched) = &mut self.slots[id].fetched {
             debug_assert!(fetched.left() >= len, "`len` was cut to what is there");
@@ -103,14 +147,6 @@ impl Driver<'_> {
             return self.sent(id, lun, read, len);
         }
         let block = lun.block_size() as usize;
-        let blocks = read.left.min(FETCH).div_ceil(block);
-        let Some(task) = &mut self.slots[id].task else { return Piece::Left };
-        if !task.resume(&lun.unit, read.offset / block as u64, blocks as u32) {
-            self.reading.pop_front();
-            self.slots[id].state = State::ReadBlocked(read);
-            self.slots.stand_in_line(id);
-            return Piece::Left;
-        }
         if read.left > len && !len.is_multiple_of(block) {
             // A block is read at once, so that no COMPARE AND WRITE comes between its parts.
             self.reading.pop_front();
@@ -156,7 +192,11 @@ impl Driver<'_> {
             self.protocol.data_in(id, &mut out, len, None);
             self.outgoing.len = out.len();
             let offset = read.offset + len as u64;
-            self.slots[id].state = State::Reading(Read { offset, left: read.left - len, sent: read.sent + len });
+            let next = Read { offset, left: read.left - len, sent: read.sent + len, ..read };
+            self.slots[id].state = State::Reading(next);
+            self.let_go(id, lun);
+            // The reads of a session have their pieces in turn.
+            self.reading.rotate_left(1);
             return Piece::Sent;
         }
         self.reading.pop_front();
@@ -221,7 +261,13 @@ impl Driver<'_> {
             self.buffers.give(buffer);
             return self.after_read(id, outcome, read.sent);
         }
+        self.slots[id].state = State::Reading(read);
         self.slots[id].fetched = Some(Fetched { buffer, at: 0, end: len });
-        self.go_on_reading(id, read);
+        let number = self.slots.lun(id);
+        if let Some(lun) = self.luns_of(number).get(number) {
+            self.let_go(id, lun);
+        }
+        self.reading.push_back(id);
+        self.pump_reads();
     }
 }

@@ -36,10 +36,12 @@ pub enum State {
     Dormant,
     /// A range of blocks; then the step is repeated.
     Blocked(Outcome),
+    /// A range of blocks, for the next piece of a read.
+    BlockedRead(Read),
+    /// The connection's next turn; then the step that follows is made.
+    Resting(Outcome),
     /// Room in the outgoing bytes: a read.
     Reading(Read),
-    /// The range of blocks of the next piece of a read.
-    ReadBlocked(Read),
     /// A disk thread, which reads for it where `read` says so.
     InFlight {
         /// The read that goes on afterwards, and how much of it is being read.
@@ -60,6 +62,8 @@ pub struct Read {
     pub left: usize,
     /// Sent.
     pub sent: usize,
+    /// It holds the blocks of what comes next.
+    pub holds: bool,
 }
 
 /// Bytes that were read ahead of their Data-In units: `at..end` of the buffer are to be sent next.
