@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use iesp_scsi::IoError;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +22,7 @@ use super::lane::Lane;
 use super::link::{LinkEnd, Stream, drive};
 use super::protocol::{Command, Request};
 use super::tls::Tls;
+use crate::backend::commits::Commits;
 use crate::buffers::Buffer;
 
 /// How long one attempt to connect may take.
@@ -76,6 +77,10 @@ pub struct Client {
     restart: Notify,
     /// What was answered and not flushed.
     pub journal: Rc<RefCell<Journal>>,
+    /// Who waits for which flush, and whether writes were lost: then none says that all is well.
+    pub commits: RefCell<Commits<oneshot::Sender<Result<(), IoError>>>>,
+    /// How often writes were lost.
+    losses: Cell<u64>,
 }
 
 /// How an export is, for other threads.
@@ -123,6 +128,8 @@ impl Client {
             away: Cell::new(false),
             restart: Notify::new(),
             journal: Rc::new(RefCell::new(Journal::new(shared))),
+            commits: RefCell::new(Commits::new()),
+            losses: Cell::new(0),
         }
     }
 
@@ -355,11 +362,32 @@ impl Client {
     fn abandon_journal(&self) {
         if self.journal.borrow_mut().give_up() {
             self.shown.lost.store(true, Ordering::Relaxed);
+            self.losses.set(self.losses.get() + 1);
+            self.commits.borrow_mut().poison();
             tracing::error!(
                 export = %self.address,
-                "writes since the last flush may be lost: every flush fails from now on; after a check remove the LUN and add it again by reloads, or restart iesp"
+                "writes since the last flush may be lost: every flush fails from now on; check the disk, then give it \
+                 back by `iesp restore`"
             );
         }
+    }
+
+    /// What nothing is durable by, after writes were lost. While the server is away another path may have it.
+    pub const fn lost(&self) -> IoError {
+        if self.away.get() { IoError::NotReady } else { IoError::Medium }
+    }
+
+    /// How often writes were lost.
+    pub const fn losses(&self) -> u64 {
+        self.losses.get()
+    }
+
+    /// Somebody has looked into what was lost: flushes are made again.
+    pub fn restore(&self) {
+        self.journal.borrow_mut().restore();
+        self.commits.borrow_mut().restore();
+        self.shown.lost.store(false, Ordering::Relaxed);
+        tracing::warn!(export = %self.address, "the disk was given back: flushes are made again");
     }
 
     /// Writes the journal again.

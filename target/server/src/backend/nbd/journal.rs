@@ -29,7 +29,7 @@ pub struct Journal {
     covered: u64,
     /// Flushes that failed: one that was sent before such a failure covers nothing.
     epoch: u64,
-    /// Some were given up.
+    /// Some were given up, and nobody has looked into that since: nothing is kept.
     lost: bool,
 }
 
@@ -68,7 +68,7 @@ impl Journal {
             return;
         }
         self.answered += 1;
-        if self.shared {
+        if self.shared || self.lost {
             return;
         }
         let data: Box<[u8]> =
@@ -88,7 +88,9 @@ impl Journal {
         if mark.epoch != self.epoch {
             return false;
         }
-        let count = mark.end.saturating_sub(self.covered).min(self.kept.len() as u64) as usize;
+        // Those that are kept are the last ones.
+        let first = self.answered - self.kept.len() as u64;
+        let count = mark.end.saturating_sub(first) as usize;
         self.bytes -= self.kept.drain(..count).map(|kept| kept.data.len() + ENTRY).sum::<usize>();
         self.covered = self.covered.max(mark.end);
         true
@@ -123,9 +125,9 @@ impl Journal {
         }
     }
 
-    /// Whether writes were given up: then no flush may say that all is well.
-    pub const fn is_lost(&self) -> bool {
-        self.lost
+    /// Somebody has looked into what was given up.
+    pub const fn restore(&mut self) {
+        self.lost = false;
     }
 
     /// Writes must wait.
@@ -242,19 +244,25 @@ mod tests {
         write(&mut journal, 512, 512);
         assert!(journal.batch(0, 9).is_empty() && journal.bytes == 0);
         assert!(journal.flushed(mark));
-        assert!(journal.give_up() && journal.is_lost(), "the second write was not covered");
+        assert!(journal.give_up(), "the second write was not covered");
         let mut journal = Journal::new(true);
         write(&mut journal, 0, 512);
         assert!(journal.flushed(journal.mark()));
-        assert!(!journal.give_up() && !journal.is_lost(), "a flush has covered it");
+        assert!(!journal.give_up(), "a flush has covered it");
     }
 
     #[test]
-    fn what_was_given_up_is_not_forgotten() {
+    fn nothing_is_kept_after_something_was_given_up() {
         let mut journal = Journal::default();
-        assert!(!journal.give_up() && !journal.is_lost());
+        assert!(!journal.give_up());
         write(&mut journal, 0, 512);
-        assert!(journal.give_up() && journal.is_lost());
-        assert!(!journal.give_up() && journal.is_lost());
+        assert!(journal.give_up());
+        assert!(!journal.give_up());
+        write(&mut journal, 0, 512);
+        assert!(journal.batch(0, 9).is_empty() && journal.bytes == 0);
+        journal.restore();
+        write(&mut journal, 0, 512);
+        assert_eq!(journal.batch(0, 9).len(), 1);
+        assert!(journal.flushed(journal.mark()) && !journal.give_up());
     }
 }

@@ -119,6 +119,8 @@ enum Order {
     Job(Job),
     /// Somebody waits for the answer.
     Wait(Work, Buffer, SyncSender<(Outcome, Buffer)>),
+    /// The disk is to be given back after writes were lost.
+    Restore(SyncSender<Result<bool, IoError>>),
     /// Bytes will be wanted.
     Cache { offset: u64, len: u64 },
     /// Who is told of another size.
@@ -253,6 +255,12 @@ impl Backend for NbdBackend {
         }
     }
 
+    fn restore(&self) -> Result<bool, IoError> {
+        let (done, answer) = sync_channel(1);
+        self.orders.send(Order::Restore(done)).map_err(|_| IoError::NotReady)?;
+        answer.recv().map_err(|_| IoError::NotReady)?
+    }
+
     fn watch(&self, changed: Box<dyn Fn(u64) + Send>) {
         // Where it has ended nothing changes.
         let _ = self.orders.send(Order::Watch(changed));
@@ -315,6 +323,10 @@ async fn take_orders(mut inbox: UnboundedReceiver<Order>, worker: &Rc<Worker>) {
             Order::Wait(work, buffer, done) => drop(spawn_local(async move {
                 // Who waited may have gone.
                 let _ = done.send(worker.perform(work, buffer).await);
+            })),
+            Order::Restore(done) => drop(spawn_local(async move {
+                // Who waited may have gone.
+                let _ = done.send(worker.restore().await);
             })),
             Order::Cache { offset, len } => drop(spawn_local(async move { worker.cache(offset, len).await })),
             Order::Watch(changed) => worker.client().watch(changed),

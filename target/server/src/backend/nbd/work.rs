@@ -1,16 +1,17 @@
 //! Work as a server takes it: aligned to its blocks, in pieces that it allows, with the flags that it has.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 
 use iesp_scsi::{IoError, Outcome};
-use tokio::sync::{Mutex, MutexGuard, RwLock};
+use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
+use tokio::task::spawn_local;
 
 use super::call::{Answer, Call};
 use super::client::Client;
 use super::protocol::{Command, Request, allocation, request_flags};
+use crate::backend::commits::Joined;
 use crate::backend::is_zero;
 use crate::buffers::Buffer;
 use crate::pool::{Job, Work, extent_outcome};
@@ -41,10 +42,6 @@ pub struct Worker {
     stripes: [Mutex<()>; STRIPES],
     /// Held by a flush that makes room in the journal.
     trimming: Mutex<()>,
-    /// The number of the last flush that succeeded; held by the one that is under way.
-    flushing: Mutex<u64>,
-    /// The number of the last flush that was sent.
-    begun: Cell<u64>,
     /// Writes with FUA that are under way are its readers.
     durable: RwLock<()>,
 }
@@ -53,16 +50,7 @@ impl Worker {
     /// With iESP's trim levels.
     pub fn new(client: Rc<Client>, unmap: bool, unmap_zeros: bool) -> Self {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
-        Self {
-            client,
-            unmap,
-            unmap_zeros,
-            stripes,
-            trimming: Mutex::const_new(()),
-            flushing: Mutex::default(),
-            begun: Cell::new(0),
-            durable: RwLock::const_new(()),
-        }
+        Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()), durable: RwLock::const_new(()) }
     }
 
     /// Whose calls do it.
@@ -101,7 +89,7 @@ impl Worker {
     }
 
     /// Does it; the buffer comes back.
-    pub async fn perform(&self, work: Work, mut buffer: Buffer) -> (Outcome, Buffer) {
+    pub async fn perform(self: &Rc<Self>, work: Work, mut buffer: Buffer) -> (Outcome, Buffer) {
         let result = match work {
             Work::Read { offset, len } => self.read(offset, &mut buffer, 0, len).await,
             Work::Write { offset, from, len, durable } => self.write(offset, &mut buffer, from, len, durable).await,
@@ -141,7 +129,7 @@ impl Worker {
     }
 
     async fn write(
-        &self,
+        self: &Rc<Self>,
         offset: u64,
         buffer: &mut Buffer,
         at: usize,
@@ -157,7 +145,7 @@ impl Worker {
 
     /// Bytes that travel; where they are no whole blocks of the server's, with what is around them.
     async fn write_bytes(
-        &self,
+        self: &Rc<Self>,
         offset: u64,
         buffer: &mut Buffer,
         at: usize,
@@ -187,7 +175,7 @@ impl Worker {
     }
 
     async fn write_aligned(
-        &self,
+        self: &Rc<Self>,
         offset: u64,
         buffer: &mut Buffer,
         at: usize,
@@ -250,7 +238,7 @@ impl Worker {
 
     /// Zeros. NBD's TRIM says nothing of what is read afterwards, and a logical unit promises zeros (LBPRZ): so space is
     /// given back by WRITE_ZEROES without NO_HOLE.
-    async fn zero(&self, offset: u64, len: u64, unmap: bool, durable: bool) -> Result<(), IoError> {
+    async fn zero(self: &Rc<Self>, offset: u64, len: u64, unmap: bool, durable: bool) -> Result<(), IoError> {
         let end = offset + len;
         let minimum = u64::from(self.client.export.minimum);
         let (first, last) = (offset.next_multiple_of(minimum), end / minimum * minimum);
@@ -272,7 +260,13 @@ impl Worker {
     }
 
     /// Whole blocks, by WRITE_ZEROES.
-    async fn write_zeroes(&self, mut offset: u64, len: u64, unmap: bool, durable: bool) -> Result<(), IoError> {
+    async fn write_zeroes(
+        self: &Rc<Self>,
+        mut offset: u64,
+        len: u64,
+        unmap: bool,
+        durable: bool,
+    ) -> Result<(), IoError> {
         let end = offset + len;
         let hole = if unmap && self.unmap { 0 } else { request_flags::NO_HOLE };
         let flags = self.fua(durable) | hole;
@@ -288,7 +282,7 @@ impl Worker {
     }
 
     /// Zeros that travel.
-    async fn write_zeros(&self, offset: u64, len: u64, durable: bool) -> Result<(), IoError> {
+    async fn write_zeros(self: &Rc<Self>, offset: u64, len: u64, durable: bool) -> Result<(), IoError> {
         let mut zeros = Buffer::new(len.min(ZERO_PIECE) as usize);
         let mut done = 0;
         while done < len {
@@ -313,40 +307,72 @@ impl Worker {
         written
     }
 
-    /// What every flush of an initiator's does.
-    async fn flush(&self) -> Result<(), IoError> {
-        self.flush_journal().await?;
-        self.check_lost()
+    /// What every flush of an initiator's does. It has the result of a flush that is sent from now on, which several may wait
+    /// for: a server tells a failed sync to one of them alone, as the kernel does.
+    async fn flush(self: &Rc<Self>) -> Result<(), IoError> {
+        let (waiter, flushed) = oneshot::channel();
+        let joined = self.client.commits.borrow_mut().join(waiter);
+        match joined {
+            Joined::Refused(_) => return Err(self.client.lost()),
+            Joined::Follows => {}
+            Joined::Leads => drop(spawn_local(Rc::clone(self).lead())),
+        }
+        // It ends with the thread alone.
+        flushed.await.unwrap_or(Err(IoError::NotReady))
+    }
+
+    /// Flushes for as long as others wait for it.
+    async fn lead(self: Rc<Self>) {
+        let (commits, mut batch) = (&self.client.commits, Vec::new());
+        loop {
+            commits.borrow_mut().begin(&mut batch);
+            let result = self.sync().await;
+            // Writes may have been lost meanwhile.
+            let good = commits.borrow_mut().end(result.is_ok(), &mut batch);
+            let result = if good { result } else { result.and(Err(IoError::Medium)) };
+            for waiter in batch.drain(..) {
+                // Who no longer waits needs no answer.
+                let _ = waiter.send(result);
+            }
+            if !commits.borrow_mut().go_on() {
+                return;
+            }
+        }
+    }
+
+    /// Gives the export back after writes were lost; whether there were any.
+    pub async fn restore(&self) -> Result<bool, IoError> {
+        if !self.client.commits.borrow().is_poisoned() {
+            return Ok(false);
+        }
+        let losses = self.client.losses();
+        self.sync().await?;
+        if self.client.losses() != losses {
+            return Err(IoError::Medium);
+        }
+        self.client.restore();
+        Ok(true)
     }
 
     /// Nothing is called durable after what was acknowledged before it was lost. Linux repeats a flush that fails with MEDIUM
     /// ERROR, so that one failure would be hidden.
     fn check_lost(&self) -> Result<(), IoError> {
-        if self.client.journal.borrow().is_lost() { Err(IoError::Medium) } else { Ok(()) }
+        if self.client.commits.borrow().is_poisoned() { Err(self.client.lost()) } else { Ok(()) }
     }
 
-    /// Makes what was answered durable. Of flushes that come together one is sent, and those that came before it was have its
-    /// result: a server tells a failed sync to one of them alone, as the kernel does.
-    async fn flush_journal(&self) -> Result<(), IoError> {
+    /// Makes what was answered durable.
+    async fn sync(&self) -> Result<(), IoError> {
         if !self.client.export.flush() {
-            return Ok(());
-        }
-        let begun = self.begun.get();
-        let mut done = self.flushing.lock().await;
-        if *done > begun {
             return Ok(());
         }
         let request = Request { command: Command::Flush, flags: 0, offset: 0, len: 0 };
         loop {
-            let number = self.begun.get() + 1;
-            self.begun.set(number);
             let mark = self.client.journal.borrow().mark();
             match self.client.call(request, Buffer::default(), 0, false).await.result {
                 Ok(_) => {
                     // A write with FUA may have been told of a failure that belongs to this flush.
                     drop(self.durable.write().await);
                     if self.client.journal.borrow_mut().flushed(mark) {
-                        *done = number;
                         return Ok(());
                     }
                     // It was, and what was lost is written again: this one has to cover that.
@@ -362,17 +388,17 @@ impl Worker {
     }
 
     /// Room in the journal. A write that finds it half full has it flushed; one that finds it full waits for that.
-    async fn make_room(&self) -> Result<(), IoError> {
+    async fn make_room(self: &Rc<Self>) -> Result<(), IoError> {
         if self.client.journal.borrow().is_full() {
             let _turn = self.trimming.lock().await;
             if self.client.journal.borrow().is_full() {
-                self.flush_journal().await?;
+                self.flush().await?;
             }
         } else if self.client.journal.borrow().is_half_full()
             && let Ok(_turn) = self.trimming.try_lock()
         {
             // Where it fails the journal keeps what it has, and the initiator's own flush will tell.
-            let _ = self.flush_journal().await;
+            let _ = self.flush().await;
         }
         Ok(())
     }
@@ -383,7 +409,7 @@ impl Worker {
     }
 
     /// Durable after a flush, where it cannot.
-    async fn harden(&self, durable: bool) -> Result<(), IoError> {
+    async fn harden(self: &Rc<Self>, durable: bool) -> Result<(), IoError> {
         match durable {
             true if self.client.export.fua() => self.check_lost(),
             true => self.flush().await,
