@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use xtask_common::checks::CheckReport;
-use xtask_common::process::{Ended, last_lines, run_logged, spell};
+use anyhow::{Context, Result, bail};
+use xtask_common::checks::{Checks, chosen};
+use xtask_common::process::{Ended, last_lines, run_logged};
 use xtask_common::target::TARGET_NAME;
-use xtask_common::workspace::{build_binary, build_dir};
+use xtask_common::workspace::{build_binary, build_dir, fresh_folder};
 
 use crate::faults::Plant;
 use crate::two_portals::Target;
@@ -105,39 +105,18 @@ pub fn run(args: &Args) -> Result<()> {
     let verifier = build_binary("iesp-testkit", "test-blockdevice", true)?;
     // What the cases need is built before their time is taken.
     build_binary("iesp-testkit", "faulty-target", true)?;
-    let mut reports = Vec::new();
-    let wanted = |name: &str| args.only.as_deref().is_none_or(|part| name.contains(part));
-    for (number, case) in CASES.iter().enumerate().filter(|(_, case)| wanted(case.name)) {
-        let start = Instant::now();
-        let dir = build_dir().join("plants").join(format!("{:02}", number + 1));
-        let outcome = run_case(case, &iesp, &verifier, &dir);
-        let took = start.elapsed();
-        let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
-        println!("plants: {} {} ({})", if failure.is_none() { "passed" } else { "FAILED" }, case.name, spell(took));
-        match (&outcome, &failure) {
-            (Ok(said), _) if !said.is_empty() => println!("  it says: {said}"),
-            (_, Some(why)) => println!("  {why}\n  logs: {}", dir.display()),
-            _ => {}
-        }
-        reports.push(CheckReport { name: case.name.to_owned(), failure, seconds: took.as_secs_f64() });
+    let mut checks = Checks::new("plants");
+    let logs = build_dir().join("plants");
+    for (number, case) in chosen(CASES, |case| case.name, args.only.as_deref())? {
+        let dir = logs.join(format!("{number:02}"));
+        checks.case(case.name, || run_case(case, &iesp, &verifier, &dir));
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&reports)? + "\n";
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    ensure!(!reports.is_empty(), "no case has such a name");
-    let failed = reports.iter().filter(|report| report.failure.is_some()).count();
-    println!("plants: {} passed, {failed} failed", reports.len() - failed);
-    ensure!(failed == 0, "{failed} of {} cases failed", reports.len());
-    Ok(())
+    checks.conclude(args.json.as_deref(), &logs)
 }
 
 /// Answers with what was said of the fault.
 fn run_case(case: &Case, iesp: &Path, verifier: &Path, dir: &Path) -> Result<String> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fresh_folder(dir)?;
     let program = case.plant.map_or_else(|| Ok(iesp.to_owned()), |plant| plant.program(iesp, dir))?;
     let target = Target::start(&program, dir, &[])?;
     let mut bench = Bench { target, verifier: verifier.to_owned(), dir: dir.to_owned() };

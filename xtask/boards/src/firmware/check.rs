@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask_common::checks::CheckReport;
-use xtask_common::process::{Ended, last_lines, run_logged, spell};
+use xtask_common::checks::Checks;
+use xtask_common::process::{Ended, last_lines, run_logged};
 use xtask_common::tasks::Program;
 use xtask_common::workspace;
 
@@ -23,66 +23,37 @@ const SEED: &str = "20260101";
 const CONFORMANCE_LIMIT: Duration = Duration::from_secs(3000);
 const VERIFIER_LIMIT: Duration = Duration::from_secs(300);
 
-struct Checks {
-    board: &'static str,
-    done: Vec<CheckReport>,
-}
-
-impl Checks {
-    fn run(&mut self, name: &str, what: impl FnOnce() -> Result<String>) {
-        let start = Instant::now();
-        let result = what();
-        let seconds = start.elapsed().as_secs_f64();
-        match &result {
-            Ok(said) => println!("{:>7.1} s  {name}: {said}", seconds),
-            Err(error) => println!("{:>7.1} s  {name}: FAILED: {error:#}", seconds),
-        }
-        let failure = result.err().map(|error| format!("{error:#}"));
-        self.done.push(CheckReport { name: format!("{}: {name}", self.board), failure, seconds });
-    }
-}
-
 /// Runs the checks, each whatever became of the others, and ends the board.
 ///
 /// # Errors
 /// When a check failed.
 pub fn run(board: &Board, budget: &Budget, mut running: Running, quick: bool, json: Option<&Path>) -> Result<()> {
-    let start = Instant::now();
-    let mut checks = Checks { board: Board::find(board.name)?.name, done: Vec::new() };
+    let mut checks = Checks::new(board.name);
     let (url, dir) = (running.url.clone(), running.dir.clone());
-    checks.run("size", || {
+    checks.case("size", || {
         running.size.check(board.name, budget)?;
         Ok(format!("flash {} KiB, RAM {} KiB", kib(running.size.flash), kib(running.size.ram)))
     });
-    checks.run("conformance", || conformance(board, &url, &dir, quick));
-    checks.run("verifier", || verifier(board, &url, &dir, quick));
+    checks.case("conformance", || conformance(board, &url, &dir, quick));
+    checks.case("verifier", || verifier(board, &url, &dir, quick));
     if let (Some(helpers), Some(snmp)) = (&running.helpers, running.snmp) {
-        helpers.check(snmp, &dir, &mut |name, what| checks.run(name, what));
+        helpers.check(snmp, &dir, &mut |name, what| {
+            checks.case(name, what);
+        });
     }
-    checks.run("stack", || stack(&mut running, budget));
+    checks.case("stack", || stack(&mut running, budget));
     let Running { guest, card, .. } = running;
     drop(guest);
-    checks.run("file system", || {
+    checks.case("file system", || {
         card::check(&card, &dir.join("fsck.log"))?;
         Ok("clean".into())
     });
-    checks.run("console", || match trouble_in(&dir.join("console.log")) {
+    checks.case("console", || match trouble_in(&dir.join("console.log")) {
         Some(trouble) => bail!(trouble),
         None => Ok("one start, no panic".into()),
     });
 
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&checks.done)? + "\n";
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    println!("logs: {}", dir.display());
-    let failed: Vec<&CheckReport> = checks.done.iter().filter(|check| check.failure.is_some()).collect();
-    if let Some(first) = failed.first() {
-        let why = first.failure.as_deref().unwrap_or_default();
-        bail!("{} of {} checks failed; first: {}: {why}", failed.len(), checks.done.len(), first.name);
-    }
-    println!("{}: {} checks passed in {}", board.name, checks.done.len(), spell(start.elapsed()));
-    Ok(())
+    checks.conclude(json, &dir)
 }
 
 /// libiscsi's test-tool, by `cargo xtask conformance`, held against the board's skips.

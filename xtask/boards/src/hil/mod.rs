@@ -93,9 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn folder_of(name: &str) -> Result<PathBuf> {
     let name = Path::new(name).file_stem().unwrap_or_default();
     let dir = workspace::build_dir().join("hil").join(name);
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
+    workspace::fresh_folder(&dir)?;
     for folder in ["logs", "plots"] {
         std::fs::create_dir_all(dir.join(folder)).with_context(|| format!("cannot make {}", dir.display()))?;
     }

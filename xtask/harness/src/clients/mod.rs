@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask_common::checks::CheckReport;
-use xtask_common::process::{Ended, run_logged, spell, timed};
+use xtask_common::checks::{Checks, chosen};
+use xtask_common::process::{Ended, run_logged};
 use xtask_common::target::{Chap, Launch, Served, TARGET_NAME, sparse_image};
 use xtask_common::workspace;
 
@@ -77,31 +77,16 @@ pub fn run(args: &Args) -> Result<()> {
         Some(iesp) => iesp.canonicalize().with_context(|| format!("no {}", iesp.display()))?,
         None => workspace::build_binary("iesp", "iesp", true)?,
     };
-    let wanted = |name: &str| args.filter.as_deref().is_none_or(|part| name.contains(part));
-    let mut reports = Vec::new();
-    for (index, (name, setting, check)) in CHECKS.iter().enumerate().filter(|(_, check)| wanted(check.0)) {
-        let dir = workspace::build_dir().join("clients").join(format!("{:02}", index + 1));
-        let (result, took) = timed(|| run_check(&iesp, &dir, *setting, *check, args.seed));
-        let failure = result.err().map(|error| format!("{error:#}"));
-        println!("clients: {} {name} ({})", if failure.is_none() { "passed" } else { "FAILED" }, spell(took));
-        if let Some(failure) = &failure {
-            println!("  {failure}");
-            println!("  again: cargo xtask clients --filter '{name}' --seed {}", args.seed);
-            println!("  logs:  {}", dir.display());
+    let mut checks = Checks::new("clients");
+    let logs = workspace::build_dir().join("clients");
+    for (number, (name, setting, check)) in chosen(CHECKS, |check| check.0, args.filter.as_deref())? {
+        let dir = logs.join(format!("{number:02}"));
+        let run = || run_check(&iesp, &dir, *setting, *check, args.seed).map(|()| String::new());
+        if !checks.case(name, run) {
+            checks.say(&format!("  again: cargo xtask clients --filter '{name}' --seed {}", args.seed));
         }
-        reports.push(CheckReport { name: (*name).to_owned(), failure, seconds: took.as_secs_f64() });
     }
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&reports)?;
-        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    ensure!(!reports.is_empty(), "no check has such a name");
-    let failed = reports.iter().filter(|report| report.failure.is_some()).count();
-    println!("clients: {} passed, {failed} failed", reports.len() - failed);
-    if failed > 0 {
-        bail!("{failed} of {} checks failed", reports.len());
-    }
-    Ok(())
+    checks.conclude(args.json.as_deref(), &logs)
 }
 
 /// Runs one check in an empty folder, against a target of its own, and removes the folder when all was well.
@@ -112,10 +97,7 @@ fn run_check(
     check: fn(&Session<'_>) -> Result<()>,
     seed: u64,
 ) -> Result<()> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    workspace::fresh_folder(dir)?;
     let image = dir.join("disk.img");
     sparse_image(&image, DISK_BYTES)?;
     image::soil(&image, DISK_BYTES)?;

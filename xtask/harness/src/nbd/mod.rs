@@ -6,9 +6,8 @@ mod verifier;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use xtask_common::checks::CheckReport;
-use xtask_common::process::{spell, timed};
+use anyhow::{Context, Result};
+use xtask_common::checks::{Checks, chosen};
 use xtask_common::target::{Launch, Served};
 use xtask_common::workspace;
 
@@ -73,11 +72,11 @@ pub fn run(args: &Args) -> Result<()> {
         None => workspace::build_binary("iesp", "iesp", args.release)?,
     };
     let verifier = workspace::build_binary("iesp-testkit", "test-blockdevice", args.release)?;
-    let wanted = |name: &str| args.filter.as_deref().is_none_or(|part| name.contains(part));
     println!("nbd: seed {}", args.seed);
-    let mut reports = Vec::new();
-    for (index, (name, check)) in CHECKS.iter().enumerate().filter(|(_, check)| wanted(check.0)) {
-        let dir = workspace::build_dir().join("nbd").join(format!("{:02}", index + 1));
+    let mut checks = Checks::new("nbd");
+    let logs = workspace::build_dir().join("nbd");
+    for (number, (name, check)) in chosen(CHECKS, |check| check.0, args.filter.as_deref())? {
+        let dir = logs.join(format!("{number:02}"));
         let bench = Bench {
             iesp: &iesp,
             verifier: &verifier,
@@ -86,42 +85,17 @@ pub fn run(args: &Args) -> Result<()> {
             kills: args.kills,
             bytes: args.size << 20,
         };
-        let (result, took) = timed(|| {
-            fresh(&dir)?;
-            check(&bench)
-        });
-        let took_text = spell(took);
-        let failure = match result {
-            Ok(seen) => {
-                println!("nbd: passed {name} ({took_text}): {seen}");
-                std::fs::remove_dir_all(&dir)?;
-                None
-            }
-            Err(error) => {
-                println!("nbd: FAILED {name} ({took_text}): {error:#}\n  logs: {}", dir.display());
-                Some(format!("{error:#}"))
-            }
+        let run = || {
+            workspace::fresh_folder(&dir)?;
+            let seen = check(&bench)?;
+            std::fs::remove_dir_all(&dir)?;
+            Ok(seen)
         };
-        reports.push(CheckReport { name: (*name).to_owned(), failure, seconds: took.as_secs_f64() });
+        if !checks.case(name, run) {
+            checks.say(&format!("  again: cargo xtask nbd --filter '{name}' --seed {}", args.seed));
+        }
     }
-    if let Some(file) = &args.json {
-        std::fs::write(file, serde_json::to_string_pretty(&reports)? + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let failed = reports.iter().filter(|report| report.failure.is_some()).count();
-    match (reports.len(), failed) {
-        (0, _) => bail!("no check has that in its name"),
-        (all, 0) => println!("nbd: all {all} checks passed"),
-        (all, failed) => bail!("{failed} of {all} checks failed; again: cargo xtask nbd --seed {}", args.seed),
-    }
-    Ok(())
-}
-
-fn fresh(dir: &Path) -> Result<()> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+    checks.conclude(args.json.as_deref(), &logs)
 }
 
 impl Bench<'_> {

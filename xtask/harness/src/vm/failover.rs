@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use qemu_launcher::Guest;
+use xtask_common::checks::Checks;
 
 use super::Common;
-use super::checks::Checks;
 use super::fsx::FileSystem;
 use super::programs;
 use super::session::{self, NETWORKS, Run};
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
     let [first, second] = target.ports().map(|port| Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))));
     let mut bench = Bench { target, paths: [first?, second?] };
-    let mut checks = Checks::new("failover");
+    let mut checks = Checks::new("vm failover");
     let run = Run {
         script: "failover.sh",
         ports: [bench.paths[0].port(), bench.paths[1].port()],

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use xtask_common::checks::Checks;
 
 use super::Common;
-use super::checks::Checks;
 use super::programs;
 use super::session::{self, Run};
 use crate::two_portals::Target;
@@ -62,7 +62,7 @@ fn run_with(args: &Args, verifier_options: &str) -> Result<()> {
     let logs = args.common.log_folder("fsx")?;
     let programs = vec![programs::fsx()?, programs::verifier()?];
     let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
-    let mut checks = Checks::new("fsx");
+    let mut checks = Checks::new("vm fsx");
     let run = Run {
         script: "fsx.sh",
         ports: target.ports(),

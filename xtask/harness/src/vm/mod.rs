@@ -1,7 +1,6 @@
 //! `cargo xtask vm …`: a real Linux, in a virtual machine, as the initiator.
 
 mod boot;
-mod checks;
 mod failover;
 mod fsx;
 mod image;

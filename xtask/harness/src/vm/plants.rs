@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use xtask_common::checks::{Checks, chosen};
 
-use super::checks::Checks;
 use super::{Common, boot, failover, fsx, session, sg3};
 use crate::faults::Plant;
 
@@ -78,25 +78,19 @@ const CASES: &[Case] = &[
 /// # Errors
 /// When a run did not find its fault, or failed for another reason.
 pub fn run(args: &Args) -> Result<()> {
-    let chosen = CASES.iter().filter(|case| args.only.as_deref().is_none_or(|part| case.name.contains(part)));
-    let chosen: Vec<&Case> = chosen.collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-        bail!("no case has such a name; there are: {}", names.join("; "));
-    }
+    let chosen = chosen(CASES, |case| case.name, args.only.as_deref())?;
     let logs = session::log_folder("plants")?;
-    let mut checks = Checks::new("plants");
-    for case in chosen {
-        checks.begin(case.name);
-        let outcome = (case.run)(Common { plant: Some(case.plant), ..Common::default() });
-        checks.end(judge(case, outcome).err().map(|error| format!("{error:#}")));
+    let mut checks = Checks::new("vm plants");
+    for (_, case) in chosen {
+        checks.case(case.name, || judge(case, (case.run)(Common { plant: Some(case.plant), ..Common::default() })));
     }
     checks.conclude(args.json.as_deref(), &logs)
 }
 
-fn judge(case: &Case, outcome: Result<()>) -> Result<()> {
+/// Answers with what was found.
+fn judge(case: &Case, outcome: Result<()>) -> Result<String> {
     match (outcome, case.finds) {
-        (Ok(()), []) => Ok(()),
+        (Ok(()), []) => Ok(String::new()),
         (Ok(()), _) => bail!("the run passed, with {} in the target", case.plant.name()),
         (Err(error), []) => bail!("the run failed: {error:#}"),
         (Err(error), finds) => {
@@ -104,8 +98,7 @@ fn judge(case: &Case, outcome: Result<()>) -> Result<()> {
             if !finds.iter().any(|text| why.contains(text)) {
                 bail!("the run failed for another reason: {why}");
             }
-            println!("found: {why}");
-            Ok(())
+            Ok(format!("found: {why}"))
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use qemu_launcher::{Accelerator, Firmware, Guest, Lines, Machine, Network, Verdict, Waited};
+use xtask_common::checks::Checks;
 use xtask_common::target::TARGET_NAME;
 use xtask_common::workspace;
 
-use super::checks::Checks;
 use super::image::{self, Tree};
 use super::kernel_log;
 
@@ -61,10 +61,7 @@ pub struct Run<'a> {
 /// When it cannot be made.
 pub fn log_folder(run: &str) -> Result<PathBuf> {
     let dir = workspace::build_dir().join("vm").join(run);
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    workspace::fresh_folder(&dir)?;
     Ok(dir)
 }
 

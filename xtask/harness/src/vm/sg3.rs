@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use xtask_common::checks::Checks;
 
 use super::Common;
-use super::checks::Checks;
 use super::session::{self, Run};
 use crate::two_portals::Target;
 
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(360);
 pub fn run(args: &Args) -> Result<()> {
     let logs = args.common.log_folder("sg3")?;
     let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
-    let mut checks = Checks::new("sg3");
+    let mut checks = Checks::new("vm sg3");
     let run = Run {
         script: "sg3.sh",
         ports: target.ports(),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu_launcher::{Firmware, Machine, Network};
+use xtask_common::checks::Checks;
 use xtask_common::target::{Launch, Served, TARGET_NAME};
 
 use super::Common;
-use super::checks::Checks;
 use super::session;
 
 /// What `cargo xtask vm boot` can be told.
@@ -51,7 +51,7 @@ const EXPECTED: &[&str] = &["detected conn error"];
 pub fn run(args: &Args) -> Result<()> {
     let logs = args.common.log_folder("boot")?;
     let iesp = args.common.iesp(&logs)?;
-    let mut checks = Checks::new("boot");
+    let mut checks = Checks::new("vm boot");
     for kind in [Kind::Bios, Kind::Uefi] {
         if args.firmware.is_none_or(|only| only == kind) {
             boot(kind, &iesp, &mut checks, &logs)?;
