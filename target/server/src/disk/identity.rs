@@ -67,15 +67,40 @@ fn kept_in(beside: PathBuf, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {
 
 fn read(beside: &Path) -> Result<Option<Uuid>, Failure> {
     match std::fs::read_to_string(beside) {
-        Ok(text) => Uuid::try_parse(text.trim()).map(Some).map_err(|_| {
-            Failure::runtime(format!(
-                "{} holds no UUID: put the disk's back, or remove the file to give the disk a new identity",
-                beside.display()
-            ))
+        Ok(text) => parse(&text).map(Some).map_err(|unknown| {
+            let file = beside.display();
+            Failure::runtime(match unknown {
+                Unknown::Version(version) => format!(
+                    "{file} was written by a newer iesp (version {version} of this file): serve the disk by that one"
+                ),
+                Unknown::Text => format!(
+                    "{file} holds no UUID: put the disk's back, or remove the file to give the disk a new identity"
+                ),
+            })
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::runtime(format!("{} cannot be read: {error}", beside.display()))),
     }
+}
+
+/// Why a file holds no identity that is understood here.
+#[derive(Debug, PartialEq, Eq)]
+enum Unknown {
+    /// A newer version of the file.
+    Version(String),
+    Text,
+}
+
+/// An identity as it is kept: the UUID, in a line. That is version 1; a later one says so in a line `version N`, and may
+/// mean what this program would do wrong.
+fn parse(text: &str) -> Result<Uuid, Unknown> {
+    let mut versions = text.lines().filter_map(|line| line.trim().strip_prefix("version "));
+    if let Some(version) = versions.find(|version| *version != "1") {
+        return Err(Unknown::Version(version.to_owned()));
+    }
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "version 1");
+    let uuid = lines.next().and_then(|line| Uuid::try_parse(line).ok());
+    uuid.filter(|_| lines.next().is_none()).ok_or(Unknown::Text)
 }
 
 fn keep_new(beside: &Path) -> Result<Uuid, Failure> {
@@ -207,6 +232,25 @@ mod tests {
         assert_ne!(first, of(&two, &mut made).expect("an identity"));
         assert_eq!(first, of(&one, &mut made).expect("the same"));
         assert_eq!(made, [place(&one), place(&two)]);
+    }
+
+    #[test]
+    fn a_newer_version_of_the_file_is_refused_by_name() {
+        let uuid = Uuid::new_v4();
+        for text in [format!("{uuid}\n"), uuid.to_string(), format!("version 1\n{uuid}\n")] {
+            assert_eq!(parse(&text), Ok(uuid), "{text}");
+        }
+        for text in [format!("version 2\n{uuid}\n"), format!("{uuid}\nversion 2\nkey = 1\n")] {
+            assert_eq!(parse(&text), Err(Unknown::Version("2".to_owned())), "{text}");
+        }
+        for text in ["", "version 1\n", "nonsense", &format!("{uuid}\n{uuid}\n")] {
+            assert_eq!(parse(text), Err(Unknown::Text), "{text}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("disk.img");
+        std::fs::write(place(&image), format!("version 7\n{uuid}\n")).expect("written");
+        let message = of(&image, &mut Vec::new()).expect_err("newer").to_string();
+        assert!(message.contains("disk.img.uuid") && message.contains("version 7"), "{message}");
     }
 
     #[test]
