@@ -11,6 +11,13 @@ ask() {
     [ "$answer" = done ] || fail "the host did not do: $* ($answer)"
 }
 
+# The same for what is asked for often: the host does not tell of it.
+poll() {
+    say "poll $*"
+    read -r answer <&3
+    [ "$answer" = done ] || fail "$answer"
+}
+
 # Shows a file or a command's output on the console, where the host keeps it.
 show() {
     echo "--- $1"

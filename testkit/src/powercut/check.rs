@@ -5,7 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::block_log::{BlockLog, LogError};
+use super::block_log::{BlockLog, FLUSH, LogError};
 use super::cut::{Cut, Places};
 use super::replay::{Made, Replay};
 use crate::device::Device;
@@ -54,15 +54,17 @@ impl Trial {
         }
         let places = |event| events.log_lengths(event).map(|length| log.count_at(length)).collect::<Vec<_>>();
         let (flushed, acknowledged) = (places(Event::Flushed), places(Event::Acknowledged));
-        let flushes = flushed.len();
-        let cuts = Places { end: log.entries().len(), flushed, acknowledged }.choose(count, seed);
+        let acknowledged_flushes = flushed.len();
+        let flushes = log.entries().iter().enumerate().filter(|(_, entry)| entry.is(FLUSH)).map(|(number, _)| number);
+        let flushes = flushes.collect();
+        let cuts = Places { end: log.entries().len(), flushes, flushed, acknowledged }.choose(count, seed);
         if cuts.is_empty() {
             return Err(TrialError::NoFlush);
         }
         let written = log.entries().iter().map(|entry| entry.offset + entry.length).max().unwrap_or_default();
         let tested = events.plan.offset(events.plan.first_block + events.plan.blocks);
         let size = size.unwrap_or_else(|| written.max(tested));
-        Ok(Self { events, replay: Replay::new(log, size, seed), cuts, flushes })
+        Ok(Self { events, replay: Replay::new(log, size, seed), cuts, flushes: acknowledged_flushes })
     }
 
     /// The cuts, in the order in which they are quickest.

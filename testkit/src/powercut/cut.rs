@@ -19,6 +19,8 @@ pub struct Cut {
 pub struct Places {
     /// The log's end.
     pub end: usize,
+    /// Where a flush is the next entry.
+    pub flushes: Vec<usize>,
     /// Where flushes were acknowledged.
     pub flushed: Vec<usize>,
     /// Where anything else was acknowledged.
@@ -28,23 +30,24 @@ pub struct Places {
 impl Places {
     /// Chooses `count` cuts in the order of their entries, none before the first flush that was acknowledged.
     ///
-    /// Right where something was acknowledged, a target that was too early has least to show for it. So half of the cuts
-    /// are where flushes were, a quarter where writes were (with FUA, some of them), and a quarter is anywhere.
+    /// Right where something was acknowledged, a target that was too early has least to show for it; right before a flush
+    /// most can be lost. So a quarter of the cuts each is where flushes were acknowledged, where writes were (with FUA,
+    /// some of them), right before a flush, and anywhere.
     #[must_use]
     pub fn choose(&self, count: usize, seed: u64) -> Vec<Cut> {
         let Some(first) = self.flushed.iter().copied().min() else { return Vec::new() };
         let mut random = Random::new(seed, 0);
         let mut cuts: Vec<Cut> = (0..count)
             .map(|number| {
-                let wanted = match number % 4 {
-                    0 | 2 => Some(self.flushed[random.below(self.flushed.len())]),
-                    1 if !self.acknowledged.is_empty() => {
-                        Some(self.acknowledged[random.below(self.acknowledged.len())])
-                    }
-                    _ => None,
+                let places: &[usize] = match number % 4 {
+                    0 => &self.flushed,
+                    1 => &self.acknowledged,
+                    2 => &self.flushes,
+                    _ => &[],
                 };
-                let anywhere = || first + random.below(self.end.saturating_sub(first) + 1);
-                Cut { entries: wanted.filter(|place| *place >= first).unwrap_or_else(anywhere), seed: random.number() }
+                let anywhere = first + random.below(self.end.saturating_sub(first) + 1);
+                let wanted = if places.is_empty() { anywhere } else { places[random.below(places.len())] };
+                Cut { entries: if wanted < first { anywhere } else { wanted }, seed: random.number() }
             })
             .collect();
         cuts.sort_unstable();
@@ -131,17 +134,18 @@ mod tests {
 
     #[test]
     fn cuts_follow_from_the_seed_and_begin_at_the_first_flush() {
-        let places = Places { end: 100, flushed: vec![40, 17, 90], acknowledged: vec![3, 50] };
+        let (flushes, flushed, acknowledged) = (vec![2, 88], vec![40, 17, 90], vec![3, 50]);
+        let places = Places { end: 100, flushes, flushed, acknowledged };
         let cuts = places.choose(1000, 5);
         assert_eq!(cuts, places.choose(1000, 5));
         assert_ne!(cuts, places.choose(1000, 6));
         assert!(cuts.is_sorted() && cuts.iter().all(|cut| (17..=100).contains(&cut.entries)));
         let here = |entries: usize| cuts.iter().filter(|cut| cut.entries == entries).count();
-        assert!([17, 40, 90].iter().all(|entries| here(*entries) > 100));
-        assert!(here(50) > 80);
+        assert!([17, 40, 90].iter().all(|entries| here(*entries) > 60));
+        assert!(here(50) > 80 && here(88) > 80);
         assert!((17..=100).filter(|entries| here(*entries) > 0).count() > 70);
         assert!(Places { flushed: Vec::new(), ..places.clone() }.choose(10, 5).is_empty());
-        let only = Places { end: 17, flushed: vec![17], acknowledged: Vec::new() };
+        let only = Places { end: 17, flushed: vec![17], ..Places::default() };
         assert!(only.choose(10, 5).iter().all(|cut| cut.entries == 17));
     }
 

@@ -80,6 +80,20 @@ impl Checks {
         passed
     }
 
+    /// Whether one has failed.
+    pub fn have_failed(&self) -> bool {
+        self.done.iter().any(|check| check.failure.is_some())
+    }
+
+    /// The one under way gets another name, one that says what it saw.
+    pub fn rename(&mut self, name: &str) {
+        let name = format!("{}{name}", self.part);
+        self.say(&name);
+        if let Some((current, _)) = &mut self.current {
+            *current = name;
+        }
+    }
+
     /// A check that takes no time worth telling.
     pub fn check(&mut self, name: &str, result: Result<()>) {
         self.begin(name);
@@ -139,13 +153,15 @@ mod tests {
         checks.begin("log in");
         checks.begin("load");
         checks.end(Some("fsx-one failed".into()));
+        assert!(checks.have_failed());
         checks.part("after");
-        checks.check("iesp stops", Ok(()));
+        checks.begin("iesp stops");
+        checks.rename("iesp has stopped");
         let error = checks.conclude(Some(&file), dir.path()).unwrap_err().to_string();
         assert!(error.contains("1 of 3 checks failed") && error.contains("vm fsx: load: fsx-one failed"), "{error}");
         let reports: Vec<CheckReport> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         assert_eq!(reports.iter().map(|one| one.failure.is_none()).collect::<Vec<_>>(), [true, false, true]);
-        assert_eq!(reports[2].name, "vm fsx: after: iesp stops");
+        assert_eq!(reports[2].name, "vm fsx: after: iesp has stopped");
     }
 
     #[test]

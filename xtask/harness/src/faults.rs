@@ -15,6 +15,8 @@ pub enum Plant {
     DropAllWrites,
     /// Flushes are acknowledged before the data is safe: a killed target loses it
     EarlyFlush,
+    /// Flushes are acknowledged a moment before they are done: a host that loses its power just then loses data
+    HastyFlush,
     /// Nothing: a killed target loses what was not flushed
     VolatileCache,
     /// Reservations are granted and forgotten
@@ -30,7 +32,7 @@ impl Plant {
     }
 
     /// The switches of `faulty-target`.
-    fn switches(self) -> Vec<String> {
+    pub fn switches(self) -> Vec<String> {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         match self {
             // Several: the verifier writes one block in most places, which an earlier one may have written there already.
@@ -40,6 +42,7 @@ impl Plant {
             }
             Plant::DropAllWrites => words("--disk drop-all-writes@1"),
             Plant::EarlyFlush => words("--volatile --disk lie-flush@1"),
+            Plant::HastyFlush => words("--disk early-flush@1"),
             Plant::VolatileCache => words("--volatile"),
             Plant::LostReservation => words("--lose-reservations"),
             Plant::StaleSecondPath => words("--stale-reads 1"),
@@ -51,7 +54,7 @@ impl Plant {
     /// # Errors
     /// When it does not build, or cannot be written.
     pub fn program(self, iesp: &Path, logs: &Path) -> Result<PathBuf> {
-        let faulty = workspace::build_binary("iesp-testkit", "faulty-target", true)?;
+        let faulty = faulty_target()?;
         let words = [faulty.display().to_string(), "--iesp".to_owned(), iesp.display().to_string()];
         let quoted: Vec<String> = words.iter().chain(&self.switches()).map(|word| quote(word)).collect();
         let file = logs.join("iesp-with-fault.sh");
@@ -60,6 +63,14 @@ impl Plant {
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     }
+}
+
+/// The program that puts faults into a target.
+///
+/// # Errors
+/// When it does not build.
+pub fn faulty_target() -> Result<PathBuf> {
+    workspace::build_binary("iesp-testkit", "faulty-target", true)
 }
 
 /// As a shell takes it.

@@ -364,6 +364,22 @@ const GUEST_RUNS: &[GuestRun] = &[
         ..LONG
     },
     GuestRun {
+        name: "vm-powercut",
+        about: "500 power cuts of the target's host, on raw disks and three file systems: what was flushed is there",
+        command: "xtask vm powercut --cuts 500 --ops 600",
+        json: "vm-powercut.json",
+        only_full: false,
+        ..LONG
+    },
+    GuestRun {
+        name: "vm-powercut-long",
+        about: "the same with ten thousand cuts",
+        command: "xtask vm powercut",
+        json: "vm-powercut-long.json",
+        minutes: 90,
+        ..LONG
+    },
+    GuestRun {
         name: "vm-fsx",
         about: "Linux with two paths: ext4 under fsx, and the verifier",
         command: "xtask vm fsx --minutes 1",

@@ -102,6 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
         ],
         limit: ROUND * args.rounds + AROUND,
         expected: EXPECTED,
+        ..Run::default()
     };
     session::run(&run, &mut checks, &logs, |what, guest| bench.spoil(what, guest))?;
     checks.check("iesp stops as it is asked to", bench.target.stop());

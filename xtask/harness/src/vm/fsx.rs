@@ -75,6 +75,7 @@ fn run_with(args: &Args, verifier_options: &str) -> Result<()> {
         ],
         limit: load + AROUND,
         expected: &[],
+        ..Run::default()
     };
     session::run(&run, &mut checks, &logs, |what, _| bail!("nobody here can {what}"))?;
     checks.check("iesp stops as it is asked to", target.stop());

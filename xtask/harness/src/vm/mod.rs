@@ -6,6 +6,7 @@ mod fsx;
 mod image;
 mod kernel_log;
 mod plants;
+mod powercut;
 mod programs;
 mod session;
 mod sg3;
@@ -31,6 +32,8 @@ pub enum Task {
     Failover(failover::Args),
     /// A guest without a disk boots from the target: iPXE, GRUB, root on the LUN; BIOS and UEFI
     Boot(boot::Args),
+    /// Power cuts of a host by the thousand, on a raw disk and on file systems: what was flushed is there
+    Powercut(powercut::Args),
     /// Each run against a target with a fault, which it has to find
     Plants(plants::Args),
 }
@@ -96,6 +99,7 @@ pub fn run(task: &Task) -> Result<()> {
         Task::Sg3(args) => sg3::run(args),
         Task::Failover(args) => failover::run(args),
         Task::Boot(args) => boot::run(args),
+        Task::Powercut(args) => powercut::run(args),
         Task::Plants(args) => plants::run(args),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use xtask_common::checks::{Checks, chosen};
 
-use super::{Common, boot, failover, fsx, session, sg3};
+use super::{Common, boot, failover, fsx, powercut, session, sg3};
 use crate::faults::Plant;
 
 /// What `cargo xtask vm plants` can be told.
@@ -57,6 +57,12 @@ const CASES: &[Case] = &[
         name: "failover finds that a flush was acknowledged early",
         plant: Plant::EarlyFlush,
         run: failover::power_alone,
+        finds: &["lost-flushed-write"],
+    },
+    Case {
+        name: "powercut finds within a hundred cuts that a flush was acknowledged early",
+        plant: Plant::HastyFlush,
+        run: powercut::hundred_cuts,
         finds: &["lost-flushed-write"],
     },
     Case {
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_run_has_a_case() {
-        for run in ["fsx", "failover", "sg3", "boot"] {
+        for run in ["fsx", "failover", "powercut", "sg3", "boot"] {
             assert!(CASES.iter().any(|case| case.name.starts_with(run) && !case.finds.is_empty()), "{run}");
         }
     }

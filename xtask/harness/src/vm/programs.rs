@@ -39,3 +39,13 @@ pub fn fsx() -> Result<PathBuf> {
 pub fn verifier() -> Result<PathBuf> {
     workspace::build_binary("iesp-testkit", "test-blockdevice", true)
 }
+
+/// The verifier and the program that makes power cuts of a disk's log, as `cargo test` builds them, for the host.
+///
+/// # Errors
+/// When they do not build.
+pub fn on_the_host() -> Result<[PathBuf; 2]> {
+    // Optimised in all profiles, and mostly there already.
+    let build = |binary| workspace::build_binary("iesp-testkit", binary, false);
+    Ok([build("test-blockdevice")?, build("power-cuts")?])
+}

@@ -31,6 +31,7 @@ const SCRIPTS: &[(&str, &str, u32)] = &[
     ("init", "init", 0o755),
     ("vm/lib.sh", "lib.sh", 0o644),
     ("vm/load.sh", "load.sh", 0o644),
+    ("vm/disks.sh", "disks.sh", 0o644),
     ("vm/fsx.toml", "fsx.toml", 0o644),
     ("etc/iscsi/iscsid.conf", "iscsid.conf", 0o600),
     ("etc/multipath.conf", "multipath.conf", 0o644),
@@ -39,7 +40,7 @@ const SCRIPTS: &[(&str, &str, u32)] = &[
 ];
 
 /// What to run in a guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Run<'a> {
     /// The script, below `ci/guest`.
     pub script: &'static str,
@@ -53,6 +54,10 @@ pub struct Run<'a> {
     pub limit: Duration,
     /// What the kernel may complain of in this run.
     pub expected: &'a [&'a str],
+    /// More arguments for QEMU.
+    pub arguments: Vec<String>,
+    /// TCP ports of the guest that ports of the host's loopback address lead to ([`Guest::forwarded_port`]).
+    pub forwarded: Vec<u16>,
 }
 
 /// Makes the folder of a run's logs anew.
@@ -84,10 +89,15 @@ pub fn run(
     let machine = |accelerator| -> Result<Machine> {
         let command_line = "console=ttyS0 panic=-1 net.ifnames=0 rdinit=/init";
         let machine = Machine::new(accelerator, Firmware::Bios).kernel(&image.kernel, &initramfs, command_line);
+        let machine = run.arguments.iter().fold(machine, |machine, argument| machine.argument(argument));
         NETWORKS.iter().zip(2..).try_fold(machine, |machine, ((name, _), subnet)| {
             let mut network = Network::new(name, subnet);
             // No boot ROM: nothing is booted from the network here.
             network.device_options.push("romfile=".to_owned());
+            if subnet == 2 {
+                let forward = |port: &u16| format!("hostfwd=tcp:127.0.0.1:0-:{port}");
+                network.options.extend(run.forwarded.iter().map(forward));
+            }
             Ok(machine.network(network))
         })
     };
@@ -192,8 +202,10 @@ fn follow(
         match word {
             "step" => checks.begin(rest),
             "note" => checks.say(&format!("  {rest}")),
-            "ask" => {
-                checks.say(&format!("  {rest}"));
+            "ask" | "poll" => {
+                if word == "ask" {
+                    checks.say(&format!("  {rest}"));
+                }
                 let done = match answer(rest, guest) {
                     Ok(()) => "done".to_owned(),
                     Err(error) => format!("{error:#}").replace('\n', " "),

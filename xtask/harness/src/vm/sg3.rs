@@ -35,6 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
         variables: Vec::new(),
         limit: LIMIT,
         expected: &[],
+        ..Run::default()
     };
     let image = target.image(0);
     session::run(&run, &mut checks, &logs, |what, _| look(what, &image))?;
