@@ -128,7 +128,8 @@ impl Task {
     }
 
     /// For a driver without room for whole Data-Out Buffers: how the blocks of a WRITE, WRITE AND VERIFY or VERIFY may go to
-    /// the backend as they come. `None` for every other command: it wants all its data in one piece.
+    /// the backend as they come, each piece between [`Self::resume`] and [`Self::pause`], in place of steps. `None` for every
+    /// other command: it wants all its data in one piece.
     #[must_use]
     pub fn streaming(&self) -> Option<Streaming> {
         match &self.work {
@@ -136,13 +137,6 @@ impl Task {
             Work::Verify(verify) => verify.streaming(),
             _ => None,
         }
-    }
-
-    /// Takes the range of a command that is streamed, in place of the first [`Self::step`]; false where another task holds
-    /// it: try again when blocked tasks step again. [`Self::end_streaming`] or [`Self::abandon`] gives it back, and
-    /// [`Self::pause`] until the next piece.
-    pub fn begin_streaming<const N: usize>(&mut self, unit: &LogicalUnit<N>) -> bool {
-        unit.unit.ranges.acquire(&mut self.hold)
     }
 
     /// The data of a command that was streamed have come, and what became of them.

@@ -135,6 +135,18 @@ impl<const N: usize> Seats<N> {
         Poll::Pending
     }
 
+    /// Ready when blocked tasks of `at` are to try again, which is taken for done, or when it has to close.
+    pub(super) fn poll_wake(&self, at: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(seat) = self.seats.get(at) else { return Poll::Pending };
+        let mail = seat.mail.get();
+        seat.mail.set(Mail { wake: false, ..mail });
+        if mail.wake || mail.close.is_some() {
+            return Poll::Ready(());
+        }
+        seat.waker.borrow_mut().register(cx.waker());
+        Poll::Pending
+    }
+
     /// Waits until nobody but `at` has anything of this kind to do, or until there is something for `at` itself.
     pub(super) async fn settled(&self, at: usize, is_pending: impl Fn(&Mail) -> bool) {
         poll_fn(|cx| {

@@ -34,7 +34,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
                     return Ok(());
                 }
                 Step::Wake => {
-                    target.seats.tell_others(None, |mail| mail.wake = true);
+                    self.wake_others();
                     continue;
                 }
                 Step::Read { lba, blocks } => {
@@ -101,23 +101,32 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
 
     /// A READ: from the card into the outgoing bytes, a unit at a time. While one is on its way, the card works on the next.
     async fn read(&mut self, id: TaskId, lun: u16, lba: u64, len: u32) -> Result<(), End> {
-        let mut sent = 0;
+        let (mut sent, mut in_scratch) = (0, None);
         let most = self.outbox.len().saturating_sub(128) / BLOCK * BLOCK;
         while sent < len {
-            self.send().await?;
+            if self.out > 0 {
+                self.give_range_back(id);
+                self.send().await?;
+            }
             let allowed = self.protocol.data_in_len(id, (len - sent) as usize).min(most);
             let digests = self.protocol.digests();
-            let mut out = iesp_iscsi::Outbox::new(self.outbox, self.out);
             // Whole blocks at a time, but for the end of what is wanted and for peers of odd lengths.
             let whole = (sent as usize).is_multiple_of(BLOCK) && allowed >= BLOCK;
             let now = if whole { allowed / BLOCK * BLOCK } else { allowed.min(BLOCK - sent as usize % BLOCK) };
-            let Some(room) = out.data_room(digests, now) else { return Err(End::Closed("no room for a unit")) };
             let at = lba + u64::from(sent) / BLOCK as u64;
+            self.take_range(id, at, now.div_ceil(BLOCK) as u32).await?;
+            let mut out = iesp_iscsi::Outbox::new(self.outbox, self.out);
+            let Some(room) = out.data_room(digests, now) else { return Err(End::Closed("no room for a unit")) };
             let result = if whole {
                 self.target.read_blocks(lun, at, room).await
             } else {
                 let block = self.scratch.get_mut(..BLOCK).unwrap_or_default();
-                let result = self.target.read_blocks(lun, at, block).await;
+                // The parts of a block are of one time.
+                let result = match in_scratch {
+                    Some(there) if there == at => Ok(()),
+                    _ => self.target.read_blocks(lun, at, block).await,
+                };
+                in_scratch = Some(at);
                 let from = sent as usize % BLOCK;
                 if let Some(part) = block.get(from..from + now) {
                     room.copy_from_slice(part);
@@ -192,9 +201,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             let direct = filled == 0 && whole > 0;
             let (now, later) = data.split_at(if direct { whole } else { data.len().min(BLOCK - filled) });
             let result = if direct {
-                self.take_blocks(&stream, lun, now).await
+                self.take_blocks(id, &stream, lun, now).await?
             } else {
-                self.carry_in(&mut stream, lun, now).await
+                self.carry_in(id, &mut stream, lun, now).await?
             };
             stream.failed = result.err();
             stream.taken += now.len() as u32;
@@ -205,9 +214,23 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         Ok(())
     }
 
-    /// Whole blocks of a command that is streamed.
-    async fn take_blocks(&mut self, stream: &Stream, lun: u16, data: &[u8]) -> Result<(), StreamError> {
+    /// Whole blocks of a command that is streamed; they are held meanwhile.
+    async fn take_blocks(
+        &mut self,
+        id: TaskId,
+        stream: &Stream,
+        lun: u16,
+        data: &[u8],
+    ) -> Result<Result<(), StreamError>, End> {
         let first = stream.what.lba + u64::from(stream.taken) / BLOCK as u64;
+        self.take_range(id, first, (data.len() / BLOCK) as u32).await?;
+        let result = self.store_blocks(first, stream, lun, data).await;
+        self.give_range_back(id);
+        Ok(result)
+    }
+
+    /// Writes or compares blocks of a command that is streamed, from block `first` on.
+    async fn store_blocks(&mut self, first: u64, stream: &Stream, lun: u16, data: &[u8]) -> Result<(), StreamError> {
         if stream.what.write {
             self.target.write_blocks(lun, first, data).await.map_err(StreamError::Io)?;
         }
@@ -233,7 +256,22 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     }
 
     /// A part of a block; the block is taken when it is whole.
-    async fn carry_in(&mut self, stream: &mut Stream, lun: u16, part: &[u8]) -> Result<(), StreamError> {
+    async fn carry_in(
+        &mut self,
+        id: TaskId,
+        stream: &mut Stream,
+        lun: u16,
+        part: &[u8],
+    ) -> Result<Result<(), StreamError>, End> {
+        match self.carry(stream, part) {
+            Ok(Some(block)) => self.take_blocks(id, stream, lun, &block).await,
+            Ok(None) => Ok(Ok(())),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Puts a part of a block to the others; the block, where it is whole now.
+    fn carry(&mut self, stream: &mut Stream, part: &[u8]) -> Result<Option<[u8; BLOCK]>, StreamError> {
         let other = StreamError::Io(IoError::Other);
         let filled = stream.taken as usize % BLOCK;
         let at = match stream.carry {
@@ -248,11 +286,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         };
         let block = self.carries.get_mut(at).ok_or(other)?;
         block.get_mut(filled..filled + part.len()).ok_or(other)?.copy_from_slice(part);
-        if filled + part.len() < BLOCK {
-            return Ok(());
-        }
-        let block = *block;
-        self.take_blocks(stream, lun, &block).await
+        Ok((filled + part.len() >= BLOCK).then_some(*block))
     }
 
     /// All data of a command that is streamed have come.
@@ -311,13 +345,17 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         let Some(slot) = self.slots.get(id) else { return Ok(()) };
         let len = completion.reply_len.min(slot.data_in) as usize;
         let len = len.min(self.reply.len());
+        // Before the peer is waited for.
+        if completion.wake {
+            self.wake_others();
+        }
         if len == 0 || completion.status != 0 {
             self.make_room(ANSWER).await?;
             self.put(|protocol, out| protocol.respond(id, out, completion.status, completion.sense.as_slice(), wanted));
         } else {
             self.send_reply(id, len, wanted).await?;
         }
-        self.vacate(id, completion.wake);
+        self.vacate(id, false);
         Ok(())
     }
 
@@ -375,7 +413,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     pub(super) fn tell_of_end(&mut self, wake: bool) {
         self.retry |= self.slots.is_any_in_line();
         if wake {
-            self.target.seats.tell_others(None, |mail| mail.wake = true);
+            self.wake_others();
         }
     }
 

@@ -100,12 +100,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         }
         let number = self.slots.lun(id);
         let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
-        let (Some(lun), Some(task)) = (target.lun(number), &mut slot.task) else { return Ok(()) };
+        let (Some(_), Some(task)) = (target.lun(number), &mut slot.task) else { return Ok(()) };
         let wanted = slot.wanted;
         if let Some(what) = task.streaming() {
-            if !task.begin_streaming(&lun.unit) {
-                return self.keep(id, State::Waiting, immediate).await;
-            }
             let len = what.blocks.min(wanted / BLOCK as u32) * BLOCK as u32;
             slot.state = State::Streaming(Stream { what, len, taken: 0, failed: None, carry: None });
             let waits = self.out;

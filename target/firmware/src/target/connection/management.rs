@@ -84,6 +84,7 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             });
         });
         loop {
+            self.leave_lines();
             self.target.seats.settled(self.seat, |mail| mail.clear.is_some()).await;
             if !self.has_mail() {
                 return Ok(());

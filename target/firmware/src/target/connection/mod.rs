@@ -8,6 +8,7 @@ mod disk;
 mod execute;
 mod input;
 mod management;
+mod ranges;
 mod slots;
 
 use core::fmt;
@@ -15,6 +16,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::Poll;
 
+use embassy_futures::poll_once;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Read, Write};
 use iesp_iscsi::{Close, Connection, Limits, Outbox, Timeouts};
@@ -278,6 +280,15 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
         self.publish();
         let mut sent = 0;
         while sent < self.out {
+            let bytes = self.outbox.get(sent..self.out).unwrap_or_default();
+            match poll_once(self.stream.write(bytes)) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(End::Network),
+                Poll::Ready(Ok(count)) => {
+                    sent += count;
+                    continue;
+                }
+                Poll::Pending => self.leave_lines(),
+            }
             let bytes = self.outbox.get(sent..self.out).unwrap_or_default();
             let (target, seat) = (self.target, self.seat);
             // Only an order to close is seen to here: others wait for the peer, but not for ever.
