@@ -5,7 +5,7 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use crate::keys::{Rule, Sender, Use};
-use crate::login::{Environment, Established, is_name};
+use crate::login::{Environment, Established, has_format, is_name, is_same_name};
 use crate::params::{Answer, Limits, Parameters, negotiate};
 use crate::pdu::{Numbers, RESERVED_TAG, RejectReason, TextRequest, TextResponse};
 use crate::text::{self, Assembly, NoRoom, Pairs, TEXT_MAX, Writer};
@@ -134,8 +134,9 @@ impl<const TEXT: usize> TextPhase<TEXT> {
         if request.itt == RESERVED_TAG {
             return Err(RejectReason::InvalidPduField);
         }
-        // 11.10.4, 6.4: the reserved tag begins an exchange, and drops one that was going on.
-        if request.ttt == RESERVED_TAG {
+        // 11.10.4, 6.4: the reserved tag begins an exchange, and drops one that was going on. Some initiators leave the field
+        // 0, which goes on with nothing where there is no exchange.
+        if request.ttt == RESERVED_TAG || request.ttt == 0 && self.exchange.is_none() {
             self.end();
             self.next_tag = (self.next_tag + 1) % RESERVED_TAG;
             return Ok(Exchange {
@@ -264,14 +265,13 @@ impl Listing {
             ("", None) => return Some(Self::NOTHING),
             // "All" MUST NOT be supported in a normal session, whose initiator learns of its own target alone.
             ("All" | "", Some(own)) => own,
-            (name, Some(own)) if !name.eq_ignore_ascii_case(own) => {
+            (name, Some(own)) if !is_same_name(name, own) => {
                 return is_iscsi_name(name).then_some(Self::NOTHING);
             }
             (name, _) => name,
         };
         let mut targets = (0..).map_while(|index| Some((index, env.target(index)?)));
-        // RFC 3722 3: without regard to case.
-        match targets.find(|target| target.1.eq_ignore_ascii_case(name)) {
+        match targets.find(|target| is_same_name(target.1, name)) {
             Some((target, _)) => Some(Self { target, end: target + 1, portal: None }),
             // A name that no target has is answered with nothing.
             None => is_iscsi_name(name).then_some(Self::NOTHING),
@@ -307,7 +307,7 @@ impl Listing {
 
 /// Whether a name has one of the three formats (RFC 7143 4.2.7).
 fn is_iscsi_name(name: &str) -> bool {
-    is_name(name) && ["iqn.", "eui.", "naa."].iter().any(|format| name.starts_with(format))
+    is_name(name) && has_format(name)
 }
 
 /// The value of TargetAddress (13.8): an IPv6 address in brackets, an IPv4 address without, its port, its group tag.

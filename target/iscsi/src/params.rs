@@ -176,9 +176,7 @@ pub(crate) fn negotiate(
     let answer = match rule.class {
         Class::Declaration | Class::Authentication => Answer::Nothing,
         Class::DeclaredNumber { min, max, store, .. } => {
-            // 13.12: what is larger than a length can be is no bound, as tgt takes it.
-            let number = text::number(value).filter(|number| *number >= min.into()).ok_or(Unacceptable)?;
-            store(results, u32::try_from(number).unwrap_or(max).min(max));
+            store(results, ranged(value, min, max).ok_or(Unacceptable)?);
             Answer::Nothing
         }
         Class::List(choices) => match choose(choices, value, limits) {

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use iesp_iscsi::login::{Admission, Environment};
+use iesp_iscsi::login::{Admission, Environment, is_same_name};
 
 use super::{PORTAL_GROUP, Target};
 use crate::board::{Board, Random};
@@ -15,8 +15,7 @@ pub(super) struct Door<'t, 'm, B: Board, const CONNECTIONS: usize> {
 
 impl<B: Board, const CONNECTIONS: usize> Door<'_, '_, B, CONNECTIONS> {
     fn knows(&self, target: Option<&str>) -> bool {
-        // RFC 3722 3: names are compared without regard to case.
-        target.is_none_or(|name| name.eq_ignore_ascii_case(&self.target.name))
+        target.is_none_or(|name| is_same_name(name, &self.target.name))
     }
 }
 

@@ -225,7 +225,7 @@ fn the_segment_length_may_be_declared_anew() {
         assert_eq!(talk.all(&format!("MaxRecvDataSegmentLength={length}")), Ok(String::new()));
         assert_eq!(talk.parameters.peer_max_recv_data_segment_length, length);
     }
-    for value in ["511", "x"] {
+    for value in ["511", "16777216", "x"] {
         let pairs = format!("MaxRecvDataSegmentLength={value}");
         assert_eq!(talk.all(&pairs), Err(RejectReason::ProtocolError));
         assert_eq!(talk.parameters.peer_max_recv_data_segment_length, 65536);
@@ -277,6 +277,18 @@ fn tags_tell_exchanges_apart() {
     let (three, _) = talk.raw(open(3), b"").unwrap();
     assert_eq!(talk.raw(ask(4, three.ttt), b"").unwrap_err(), RejectReason::ProtocolError);
     assert_eq!(talk.raw(ask(3, three.ttt), b"").unwrap_err(), RejectReason::ProtocolError);
+}
+
+#[test]
+fn an_exchange_may_begin_with_the_tag_0() {
+    let mut talk = Talk::discovery(Site::default());
+    let (response, out) = talk.raw(ask(1, 0), &text("SendTargets=All")).unwrap();
+    assert!(response.is_final);
+    assert_eq!(untext(&out), format!("TargetName={TARGET} {PORTALS}"));
+    // It goes on with none.
+    let (open, _) = talk.raw(TextRequest { is_final: false, ..first() }, b"").unwrap();
+    assert_ne!(open.ttt, 0);
+    assert_eq!(talk.raw(ask(1, 0), b"").unwrap_err(), RejectReason::ProtocolError);
 }
 
 #[test]

@@ -15,8 +15,8 @@ mod tests;
 use core::fmt;
 
 pub use environment::{Admission, Environment};
-pub use names::NAME_MAX;
-pub(crate) use names::{Names, is_name};
+pub use names::{NAME_MAX, is_same_name};
+pub(crate) use names::{Names, has_format, is_name};
 
 use crate::keys::{Class, Rule, Sender, Use};
 use crate::params::{Answer, Limits, Parameters, negotiate};

@@ -61,8 +61,8 @@ impl Names {
     /// sends it: that alone is let through.
     pub(crate) fn declare(&mut self, key: &str, value: &str) -> bool {
         match key {
-            "InitiatorName" => self.initiator.eq_ignore_ascii_case(value),
-            "TargetName" => self.target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(value)),
+            "InitiatorName" => is_same_name(&self.initiator, value),
+            "TargetName" => self.target.as_deref().is_some_and(|target| is_same_name(target, value)),
             "SessionType" => value == if self.discovery { "Discovery" } else { "Normal" },
             "InitiatorAlias" => {
                 if self.alias.is_none() {
@@ -75,9 +75,23 @@ impl Names {
     }
 }
 
-/// RFC 7143 4.2.7.2, RFC 3722 3: a name is compared without regard to case, and is kept in small letters.
+/// An iSCSI name is kept in small letters, any other as it is.
 fn parse_name(name: &str) -> Result<String<NAME_MAX>, Refused> {
     let mut kept = String::try_from(name).ok().filter(|_| is_name(name)).ok_or(broken("a name is no iSCSI name"))?;
-    kept.make_ascii_lowercase();
+    if has_format(name) {
+        kept.make_ascii_lowercase();
+    }
     Ok(kept)
+}
+
+/// Whether a name begins as one of the three formats does (RFC 7143 4.2.7).
+pub(crate) fn has_format(name: &str) -> bool {
+    let begins = |format: &str| name.get(..format.len()).is_some_and(|start| start.eq_ignore_ascii_case(format));
+    ["iqn.", "eui.", "naa."].iter().any(|format| begins(format))
+}
+
+/// Whether two names are the same. RFC 7143 4.2.7.2, RFC 3722 3: case does not count in an iSCSI name. It does in a plain one,
+/// as iESP takes them, too.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    if has_format(one) { one.eq_ignore_ascii_case(other) } else { one == other }
 }

@@ -23,7 +23,7 @@ fn a_login_and_a_logout_of_user_space_initiators() {
         let pairs = format!(
             "InitiatorName={INITIATOR} {kind} {more} AuthMethod=None HeaderDigest=None DataDigest=None MaxConnections=1 \
              InitialR2T=Yes ImmediateData=No MaxBurstLength=262144 FirstBurstLength=65536 MaxOutstandingR2T=1 \
-             MaxRecvDataSegmentLength=16777216 DefaultTime2Wait=2 DefaultTime2Retain=0 ErrorRecoveryLevel=0"
+             MaxRecvDataSegmentLength=16777215 DefaultTime2Wait=2 DefaultTime2Retain=0 ErrorRecoveryLevel=0"
         );
         let (response, answer) = client.log_in_with(&pairs);
         assert_eq!(response.status, LoginStatus::Success, "{kind}");
@@ -46,13 +46,16 @@ fn a_login_and_a_logout_of_user_space_initiators() {
 /// RFC 3722 3: names are compared without regard to case, whoever writes them so.
 #[test]
 fn capitals_in_names() {
-    let admitted = target("Disk", "1M").replace("name =", "initiators = [\"IQN.2001-04.com.Example:H*\"]\nname =");
+    let (name, initiators) = ("iqn.2001-04.com.example:Disk", "initiators = [\"IQN.2001-04.com.Example:H*\"]\nname =");
+    let admitted = format!("{}{}", target(name, "1M"), target("plain", "1M")).replace("name =", initiators);
     let served = Served::by(&format!("{PORTAL}{admitted}"));
-    served.login("disk", 1);
-    served.login("DISK", 2);
+    served.login(&name.to_lowercase(), 1);
+    served.login(&name.to_uppercase(), 2);
+    // That is about iSCSI names.
+    served.login("plain", 1);
+    assert_eq!(served.connect("Plain", 1).err(), Some(LoginStatus::NotFound));
     let mut client = Client::connect(served.iesp.address());
-    let name = INITIATOR.to_uppercase();
-    let pairs = format!("InitiatorName={name} TargetName=disk SessionType=Normal {KEYS}");
+    let pairs = format!("InitiatorName={} TargetName={name} SessionType=Normal {KEYS}", INITIATOR.to_uppercase());
     assert_eq!(client.log_in_with(&pairs).0.status, LoginStatus::Success);
 }
 
