@@ -173,6 +173,14 @@ impl Target {
         }
     }
 
+    /// Has all sessions abort their tasks of a logical unit; the receipt's clones are dropped when they are quiet.
+    pub fn abort_all(&self, lun: u16, receipt: &Receipt) {
+        for session in &self.registry().sessions {
+            // The message and its receipt are dropped where the session has ended.
+            let _ = session.mail.send(Message::Abort { lun: Some(lun), receipt: receipt.another() });
+        }
+    }
+
     /// Target reset (SAM-5 6.3.3 for each logical unit).
     pub fn reset_units(&self) {
         for lun in self.luns().iter() {

@@ -23,10 +23,8 @@ pub fn check(path: &Path) -> Result<(), Failure> {
                 count(config.disks().count(), "disk"),
                 count(config.portals.len(), "address").replace("addresss", "addresses")
             );
-            for disk in config.disks() {
-                if let Err(failure) = disk::look_at(disk) {
-                    println!("warning: {failure}");
-                }
+            for failure in disk::look_at_all(config.disks()) {
+                println!("warning: {failure}");
             }
             for advice in config.advice() {
                 println!("{}: warning: {advice}", path.display());

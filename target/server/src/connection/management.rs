@@ -43,6 +43,11 @@ impl Driver<'_> {
                 if let (Some(number), Some(guest)) = (others, &self.guest) {
                     let receipt = Receipt::new(self.mail.clone(), number);
                     guest.target().abort_others(guest, scope.lun(), &receipt);
+                    // SAM-5 6.3.3: the tasks of all I_T nexuses, by whichever path they came.
+                    let reset = self.luns.iter().filter(|lun| scope.lun().is_none_or(|number| number == lun.number));
+                    for lun in reset {
+                        self.node.abort_other_paths(&guest.target().name, lun, &receipt);
+                    }
                 }
                 match scope {
                     Scope::Task(task) => self.abort(task),

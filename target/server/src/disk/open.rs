@@ -1,6 +1,7 @@
 //! From what is wanted to logical units: all that can be told to be wrong is, before anything is made.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,14 +133,7 @@ pub fn open_all(
 /// A logical unit in place of a disk that is away, where it is known who it is.
 pub fn placeholder(wanted: Wanted<'_>, statistics: &Statistics) -> Option<Arc<Lun>> {
     let config = wanted.config;
-    let known = match &config.source {
-        _ if config.uuid.is_some() => config.uuid,
-        Source::Ram(_) => None,
-        // What cannot be read is no identity.
-        Source::Path(path) => identity::known(path).ok().flatten(),
-        Source::Nbd { address, .. } => identity::known_of_export(address).ok().flatten(),
-    };
-    let uuid = known?;
+    let uuid = known_uuid(config)?;
     let backend: Arc<dyn Backend> = Arc::new(Absent);
     let unit = LogicalUnit::new(capabilities(&backend.facts(), config), named(wanted, uuid).ok()?).without_medium();
     // It is no entry of the registry: what comes in its place is another disk of this identity.
@@ -262,16 +256,48 @@ fn refused(disk: &DiskConfig, error: &OpenError) -> Refused {
     }
 }
 
-/// Looks whether a disk's file could be served now, without taking it: it may be served already.
+/// Looks whether a disk could be served now, without taking it: it may be served already. An export is not asked.
 ///
 /// # Errors
 /// Why not, and what to do.
 pub fn look_at(disk: &DiskConfig) -> Result<(), Failure> {
     let Source::Path(path) = &disk.source else { return Ok(()) };
     match FileBackend::look_at(path, disk.block_size) {
-        Ok(()) => Ok(()),
-        Err(OpenError::Missing) if disk.create.is_some() => Ok(()),
-        Err(error) => Err(open_failure(disk, &error)),
+        Ok(()) => {}
+        Err(OpenError::Missing) if disk.create.is_some() => return Ok(()),
+        Err(error) => return Err(open_failure(disk, &error)),
+    }
+    check_use(path, disk)?;
+    let mut beginning = Vec::new();
+    // What cannot be read is told when it is served.
+    let _ = File::open(path).and_then(|file| file.take(BEGINNING as u64).read_to_end(&mut beginning));
+    check_format(disk, &beginning)
+}
+
+/// Looks whether several disks could be served beside each other: two that have one identity cannot.
+pub fn look_at_all<'a>(disks: impl Iterator<Item = &'a DiskConfig>) -> Vec<Failure> {
+    let mut wrong = Vec::new();
+    let mut known: Vec<(Uuid, Thing, &DiskConfig)> = Vec::new();
+    for disk in disks {
+        wrong.extend(look_at(disk).err());
+        let Some(uuid) = known_uuid(disk) else { continue };
+        let thing = Thing::of(&disk.source);
+        match known.iter().find(|(other, at, _)| *other == uuid && !at.is(&thing)) {
+            Some((.., other)) => wrong.push(taken(disk, uuid, &other.source.to_string())),
+            None => known.push((uuid, thing, disk)),
+        }
+    }
+    wrong
+}
+
+/// The identity of a disk, as far as it is known without anything being made.
+fn known_uuid(disk: &DiskConfig) -> Option<Uuid> {
+    match &disk.source {
+        _ if disk.uuid.is_some() => disk.uuid,
+        Source::Ram(_) => None,
+        // What cannot be read is no identity.
+        Source::Path(path) => identity::known(path).ok().flatten(),
+        Source::Nbd { address, .. } => identity::known_of_export(address).ok().flatten(),
     }
 }
 
@@ -290,7 +316,7 @@ fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Back
             };
         }
         Source::Path(path) => {
-            check_use(path, disk)?;
+            check_use(path, disk).map_err(Refused::Wrong)?;
             open_file(path, disk)
         }
         Source::Ram(len) => FileBackend::memory(*len, &options(disk)),
@@ -298,7 +324,7 @@ fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Back
     match opened {
         Ok(backend) => {
             if let Source::Path(_) = &disk.source {
-                check_format(disk, &backend)?;
+                check_format(disk, &beginning(&backend)).map_err(Refused::Wrong)?;
             }
             Ok(Some(Arc::new(backend)))
         }
@@ -317,27 +343,31 @@ fn open_file(path: &Path, disk: &DiskConfig) -> Result<FileBackend, OpenError> {
     }
 }
 
-/// An image of a virtual machine's disk is not the disk in it.
-fn check_format(disk: &DiskConfig, backend: &FileBackend) -> Result<(), Refused> {
-    if disk.raw {
-        return Ok(());
-    }
-    let mut beginning = [0; 4096];
-    let len = backend.facts().len.min(beginning.len() as u64) as usize;
+/// How many bytes say what kind of image a file is.
+const BEGINNING: usize = 4096;
+
+/// The first bytes of a disk.
+fn beginning(backend: &FileBackend) -> Vec<u8> {
+    let mut beginning = vec![0; backend.facts().len.min(BEGINNING as u64) as usize];
     // What cannot be read says nothing; reads of initiators will tell.
-    let read = backend.read(0, &mut beginning[..len], Patience::Any);
-    let Some(found) = read.ok().and_then(|_| iesp_inspect::image_format(&beginning)) else { return Ok(()) };
+    let _ = backend.read(0, &mut beginning, Patience::Any);
+    beginning
+}
+
+/// An image of a virtual machine's disk is not the disk in it.
+fn check_format(disk: &DiskConfig, beginning: &[u8]) -> Result<(), Failure> {
+    let Some(found) = iesp_inspect::image_format(beginning).filter(|_| !disk.raw) else { return Ok(()) };
     let (name, format) = (found.name, found.format.unwrap_or("raw"));
     let meant = by(disk, "--raw", "`raw = true`");
     let message = format!(
         "this is {name}: initiators would get the bytes that it is made of, not the disk in it: make a raw image by `qemu-img \
          convert -O raw`, or serve the disk in it by `qemu-nbd -f {format} -k SOCKET` as NBD; if its bytes are meant, add {meant}"
     );
-    Err(Refused::Wrong(complain(disk, &message)))
+    Err(complain(disk, &message))
 }
 
 /// Two that write to one file system destroy it.
-fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Refused> {
+fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Failure> {
     if disk.read_only || disk.in_use {
         return Ok(());
     }
@@ -349,7 +379,7 @@ fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Refused> {
         "it is in use: {user}, and two that write to one disk destroy what is on it: end that first, or serve it with \
          {read_only}; if this is meant, add {meant}"
     );
-    Err(Refused::Wrong(complain(disk, &message)))
+    Err(complain(disk, &message))
 }
 
 /// A flag or a key, by what asked for the disk.

@@ -1,5 +1,6 @@
 //! The disks that the node serves, each once: by what it is, and by who it is.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use iesp_scsi::{LogicalUnit, NexusId};
@@ -30,12 +31,14 @@ pub struct Disk {
     unit: Arc<Unit>,
     /// The target and the LUN of each path.
     paths: Mutex<[Option<(String, u16)>; PATHS]>,
+    /// How many paths there are.
+    count: AtomicUsize,
 }
 
 impl Disk {
     /// A disk without a path.
     pub fn new(thing: Thing, uuid: Uuid, config: DiskConfig, backend: Arc<dyn Backend>, unit: Unit) -> Self {
-        Self { thing, uuid, config, backend, unit: Arc::new(unit), paths: Mutex::default() }
+        Self { thing, uuid, config, backend, unit: Arc::new(unit), paths: Mutex::default(), count: AtomicUsize::new(0) }
     }
 
     /// Its blocks.
@@ -63,12 +66,19 @@ impl Disk {
         let mut paths = self.lock();
         let place = paths.iter().position(Option::is_none)?;
         paths[place] = Some((target.to_owned(), number));
+        self.count.fetch_add(1, Ordering::Relaxed);
         Some(DiskPath { disk: Arc::clone(self), place })
     }
 
     /// Its paths: target and LUN of each.
     pub fn paths(&self) -> Vec<(String, u16)> {
         self.lock().iter().flatten().cloned().collect()
+    }
+
+    /// Whether it has more than one path. This takes no lock.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 1
     }
 
     fn lock(&self) -> MutexGuard<'_, [Option<(String, u16)>; PATHS]> {
@@ -130,6 +140,7 @@ impl Drop for DiskPath {
         for nexus in 0..SESSIONS as u16 {
             self.disk.unit.nexus_lost(self.nexus(NexusId(nexus)));
         }
+        self.disk.count.fetch_sub(1, Ordering::Relaxed);
         self.disk.lock()[self.place] = None;
     }
 }

@@ -23,8 +23,9 @@ use crate::buffers::Budget;
 use crate::clock::Clock;
 use crate::disk::{Place, Registry};
 use crate::luns::{Lun, Luns};
-use crate::messages::Message;
+use crate::messages::{Message, Receipt};
 use crate::statistics::{Counters, SessionTotals, Statistics};
+use crate::target::Target;
 use crate::threads::Homes;
 
 /// The node, for the whole life of the program.
@@ -109,12 +110,26 @@ impl Node {
     }
 
     /// A task of a logical unit ended that those of its other paths may wait for.
+    #[inline]
     pub fn wake_other_paths(&self, target: &str, lun: &Lun) {
+        if lun.path.disk().is_shared() {
+            self.other_paths(target, lun, |target, number| target.wake(number));
+        }
+    }
+
+    /// Has the tasks of a logical unit aborted that came by its other paths; the receipt's clones are dropped when they are
+    /// quiet.
+    pub fn abort_other_paths(&self, target: &str, lun: &Lun, receipt: &Receipt) {
+        self.other_paths(target, lun, |target, number| target.abort_all(number, receipt));
+    }
+
+    #[cold]
+    fn other_paths(&self, target: &str, lun: &Lun, each: impl Fn(&Target, u16)) {
+        let catalog = self.catalog();
         let paths = lun.path.disk().paths();
-        let others = paths.iter().filter(|(name, number)| (&**name, *number) != (target, lun.number));
-        for (name, number) in others {
-            for offer in self.catalog().offers.iter().filter(|offer| offer.target.name == *name) {
-                offer.target.wake(*number);
+        for (name, number) in paths.iter().filter(|(name, number)| (&**name, *number) != (target, lun.number)) {
+            if let Some(offer) = catalog.offers.iter().find(|offer| offer.target.name == *name) {
+                each(&offer.target, *number);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::servers::Server;
 use crate::support::cdb;
 use crate::support::process::{folder, image};
-use crate::{attentions, configuration, ends, luns, on, reload, serial, serve, session, status, wait};
+use crate::{attentions, configuration, ends, luns, on, reload, serial, serve, session, status, tools, wait};
 
 /// REPORTED LUNS DATA HAS CHANGED.
 const LUNS_CHANGED: (u8, u8) = (0x3f, 0x0e);
@@ -114,7 +114,11 @@ fn the_state_of_each_disk_is_shown() {
     let export = format!("nbd = \"{}\"\nnbd-reconnect = 1", server.url);
     configuration(folder.path(), &[("a", &["file = \"cut\"", &export, "ram = \"1M\""])]);
     let port = crate::servers::free_port();
-    let iesp = serve(folder.path(), &["--metrics", &format!("127.0.0.1:{port}")]);
+    let iesp = serve(folder.path(), &["--metrics", &format!("127.0.0.1:{port}"), "-S", "0"]);
+    // dskErrorFlag and dskErrorMsg (UCD-SNMP-MIB).
+    let agent = tools::agent(&iesp);
+    let flags = || [1, 2, 3].map(|row| tools::number(agent, &format!(".1.3.6.1.4.1.2021.9.1.100.{row}")));
+    let message = |row: u8| tools::get(agent, "-v2c", &[&format!(".1.3.6.1.4.1.2021.9.1.101.{row}")])[0].1.clone();
     let mut client = session(&iesp, "a", 1);
     (0..3).for_each(|lun| drop(attentions(&mut client, lun)));
     let metrics = || {
@@ -137,6 +141,7 @@ fn the_state_of_each_disk_is_shown() {
         text.lines().find(is_it).is_some_and(|line| line.ends_with(" 1.0"))
     };
     assert!(state(0, "serving") && state(1, "serving") && state(2, "serving"), "{}", metrics());
+    assert_eq!((flags(), message(1)), ([0, 0, 0], String::new()));
     fs::File::options().write(true).open(&cut).and_then(|file| file.set_len(4096)).expect("cut");
     assert_eq!(on(&mut client, 0, &cdb::read(1024, 1), &[], 512).status, 2);
     assert_eq!(on(&mut client, 0, &cdb::ten(0x35, 0, 0, 0), &[], 0).status, 2);
@@ -145,8 +150,11 @@ fn the_state_of_each_disk_is_shown() {
     let shown = status(folder.path(), &iesp);
     assert!(shown.contains("\"state\":\"failed\"") && shown.contains("\"state\":\"waiting\""), "{shown}");
     assert!(state(0, "failed") && state(1, "waiting") && state(2, "serving"), "{}", metrics());
+    assert_eq!(flags(), [1, 1, 0]);
+    assert!(message(1).contains("shorter") && message(2).contains("NBD server"), "{} {}", message(1), message(2));
     server.start_again();
     wait(&iesp, |log| log.contains("the disk is served again").then_some(()));
     assert!(state(1, "serving"), "{}", metrics());
+    assert_eq!(flags(), [1, 0, 0]);
     assert!(status(folder.path(), &iesp).contains("\"state\":\"failed\""));
 }

@@ -29,6 +29,11 @@ fn a_copy_with_the_identity_of_the_original_is_not_served_beside_it() {
     ] {
         refused(&["--config", &configuration(folder.path(), targets)], &words);
     }
+    // Before it is served, too.
+    let file = configuration(folder.path(), &[("a", &["file = \"disk.img\"", "file = \"copy.img\""])]);
+    let output = crate::support::process::command(&["check", &file]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
     // Either alone is no fault, and the remedy is one.
     drop(Iesp::start(&["-d", &copy]));
     fs::remove_file(format!("{copy}.uuid")).expect("removed");

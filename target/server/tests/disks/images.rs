@@ -51,7 +51,7 @@ fn an_image_that_was_made_is_not_made_again() {
     // Away, as its file system is.
     let elsewhere = folder.path().join("elsewhere");
     fs::rename(&disk, &elsewhere).expect("moved");
-    let output = program(uuid).output().expect("it runs");
+    let output = assert_cmd::Command::from_std(program(uuid)).timeout(crate::PATIENCE).output().expect("it runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("mount its file system") && errors.contains(uuid) && !disk.exists(), "{errors}");

@@ -7,6 +7,10 @@ mod support;
 #[allow(dead_code, reason = "the tests of NBD use the rest")]
 mod servers;
 
+#[path = "../snmp/tools.rs"]
+#[allow(dead_code, reason = "the tests of SNMP use the rest")]
+mod tools;
+
 mod awaited;
 mod identity;
 mod images;
@@ -19,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::client::{Done, KEYS};
-use support::process::{PATIENCE, command};
+pub use support::process::PATIENCE;
+use support::process::command;
 use support::{Client, Iesp, cdb};
 
 /// A program that would serve, which it does not: its exit code, and what it said.

@@ -102,6 +102,33 @@ fn the_end_of_a_command_is_heard_on_the_other_path() {
     }
 }
 
+/// LOGICAL UNIT RESET by one path ends the commands of the other, whose initiator is told.
+#[test]
+fn a_reset_by_one_path_ends_the_tasks_of_the_other() {
+    let folder = folder();
+    image(folder.path(), "disk", 1 << 20);
+    let lun = "file = \"disk\"";
+    configuration(folder.path(), &[("a", &[lun]), ("b", &["ram = \"1M\"", lun])]);
+    let iesp = serve(folder.path(), &[]);
+    let (mut resets, mut writes) = (session(&iesp, "a", 1), session(&iesp, "b", 1));
+    attentions(&mut resets, 0);
+    attentions(&mut writes, 0);
+    attentions(&mut writes, 1);
+    let write = writes.initiator.write(&cdb::write(0, 8), 4096);
+    let write = iesp_iscsi::pdu::ScsiCommand { lun: 1 << 48, ..write };
+    writes.begin(&write);
+    assert!(matches!(writes.answer(), Answer::R2t(_)));
+    let reset = resets.initiator.manage(iesp_iscsi::pdu::TaskFunction::LogicalUnitReset, u32::MAX, 0);
+    let unit = resets.initiator.unit(&reset.emit(), &[]);
+    resets.send(&unit);
+    let Answer::Task(done) = resets.answer() else { panic!("no answer") };
+    assert_eq!(done.result, iesp_iscsi::pdu::TaskResult::Complete);
+    // It was aborted without an answer; the other logical unit of the session is not concerned.
+    assert_eq!(attentions(&mut writes, 1), [(0x29, 3)]);
+    assert_eq!(attentions(&mut writes, 0), []);
+    assert_eq!(on(&mut writes, 1, &cdb::read(0, 8), &[], 4096).good(), [0; 4096]);
+}
+
 /// A path comes and goes by reload; whoever uses the other one notices nothing.
 #[test]
 fn a_path_that_comes_and_goes_beside_another() {

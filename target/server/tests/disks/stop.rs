@@ -3,8 +3,10 @@
 use std::fs::File;
 
 use crate::servers::Server;
+use crate::support::initiator::Answer;
 use crate::support::process::{folder, image};
 use crate::support::{Client, Iesp, cdb};
+use crate::{attentions, configuration, serial, serve, session};
 
 /// The flush of LUN 0 fails, as its file was cut; that of LUN 1 still reaches its server.
 #[test]
@@ -35,4 +37,39 @@ fn a_disk_that_fails_to_flush_keeps_no_other_from_it() {
     assert_ne!(status.code(), Some(0), "LUN 0 could not be flushed");
     assert!(iesp.errors().contains("LUN 0 of test could not be flushed"), "{}", iesp.errors());
     assert!(flushes() > 0, "{}", std::fs::read_to_string(&log).unwrap_or_default());
+}
+
+/// A stop and a start on the same port, as an upgrade does it: what each of two initiators flushed is there, the disk is the
+/// one that it was, and neither sees an error.
+#[test]
+fn a_restart_beside_two_initiators() {
+    let folder = folder();
+    image(folder.path(), "disk.img", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"disk.img\""])]);
+    let port = crate::servers::free_port().to_string();
+    let mut known = Vec::new();
+    for round in 0..3 {
+        let mut iesp = serve(folder.path(), &["-p", &port]);
+        let mut clients = [session(&iesp, "a", 1), session(&iesp, "a", 2)];
+        for (place, client) in (0..).zip(&mut clients) {
+            assert_eq!(attentions(client, 0), [(0x29, 0)]);
+            known.push(serial(client, 0));
+            if round > 0 {
+                assert_eq!(client.get(&cdb::read(place, 1), 512).good(), [round - 1; 512]);
+            }
+            client.put(&cdb::write(place, 1), &[round; 512]).good();
+            client.run(&cdb::ten(0x35, 0, 0, 0)).good();
+        }
+        iesp.signal(rustix::process::Signal::TERM);
+        for client in &mut clients {
+            assert!(matches!(client.answer(), Answer::Async(_)));
+            let logout = client.initiator.logout(iesp_iscsi::pdu::LogoutReason::CloseSession);
+            let unit = client.initiator.unit(&logout.emit(), &[]);
+            client.send(&unit);
+            assert!(matches!(client.answer(), Answer::Logout(_)));
+        }
+        assert_eq!(iesp.wait().code(), Some(0));
+    }
+    known.dedup();
+    assert_eq!(known.len(), 1);
 }
