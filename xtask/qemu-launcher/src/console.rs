@@ -98,6 +98,12 @@ impl Console {
         Lines { shared: Arc::clone(&self.shared), next: 0 }
     }
 
+    /// How many complete lines have come.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.state().lines.len()
+    }
+
     /// All lines up to now; the last one may be incomplete.
     #[must_use]
     pub fn text(&self) -> Vec<String> {
@@ -131,6 +137,12 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
+    /// The lines from this number on; 0 is the first.
+    #[must_use]
+    pub fn from(self, number: usize) -> Self {
+        Lines { next: number, ..self }
+    }
+
     /// Waits for the next line.
     pub fn next(&mut self, deadline: Instant) -> Waited {
         let mut state = self.shared.state();

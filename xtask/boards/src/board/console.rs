@@ -1,30 +1,24 @@
 //! The board's serial line: read all the time, kept in a log, searched for what it says.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use qemu_launcher::Waited;
+use serialport::SerialPort;
 
 /// How long a read waits, and how long until a port that is gone is opened again.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// A line that is longer is cut.
-const LONGEST: usize = 4096;
 
 /// A serial line that is listened to. It ends with this value.
 #[derive(Debug)]
 pub struct Console {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    stop: AtomicBool,
-    lines: Mutex<Vec<String>>,
-    more: Condvar,
+    console: qemu_launcher::Console,
+    stop: Arc<AtomicBool>,
     bad: Vec<String>,
 }
 
@@ -34,29 +28,14 @@ impl Console {
     /// # Errors
     /// When the log cannot be written.
     pub fn open(port: &str, baud: u32, bad: &[String], log: &Path) -> Result<Self> {
-        let mut log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            lines: Mutex::default(),
-            more: Condvar::new(),
-            bad: bad.to_vec(),
-        });
-        let (ours, port) = (Arc::clone(&shared), port.to_owned());
-        std::thread::Builder::new().name("serial".into()).spawn(move || {
-            let mut line = Vec::new();
-            while !ours.stop.load(Ordering::Relaxed) {
-                match serialport::new(&port, baud).timeout(PATIENCE).open() {
-                    Ok(mut port) => ours.listen(&mut port, &mut line, &mut log),
-                    Err(_) => std::thread::sleep(PATIENCE),
-                }
-            }
-        })?;
-        Ok(Console { shared })
+        let stop = Arc::new(AtomicBool::new(false));
+        let port = Port { name: port.to_owned(), baud, open: None, stop: Arc::clone(&stop) };
+        Ok(Console { console: qemu_launcher::Console::collect(port, None, log)?, stop, bad: bad.to_vec() })
     }
 
     /// How many lines have come: where [`Console::wait_for`] may begin.
     pub fn count(&self) -> usize {
-        self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.console.count()
     }
 
     /// The first line from number `from` on that has this text.
@@ -65,69 +44,73 @@ impl Console {
     /// When it does not come in time, or a line that is a failure comes before it.
     pub fn wait_for(&self, text: &str, from: usize, limit: Duration) -> Result<String> {
         let deadline = Instant::now() + limit;
-        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = from;
-        loop {
-            while let Some(line) = lines.get(next) {
-                next += 1;
-                if self.shared.is_bad(line) {
-                    bail!("the board says: {line}");
-                }
-                if line.contains(text) {
-                    return Ok(line.clone());
-                }
+        let mut lines = self.console.lines().from(from);
+        while let Waited::Line(line) = lines.next(deadline) {
+            if self.is_bad(&line) {
+                bail!("the board says: {line}");
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let last =
-                    lines.last().map_or("it has said nothing".to_owned(), |line| format!("its last line: {line}"));
-                bail!("the board does not say {text:?} within {} s; {last}", limit.as_secs_f64());
+            if line.contains(text) {
+                return Ok(line);
             }
-            lines = self.shared.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        let last = self.lines().pop().map_or("it has said nothing".to_owned(), |line| format!("its last line: {line}"));
+        bail!("the board does not say {text:?} within {} s; {last}", limit.as_secs_f64());
     }
 
     /// The first line so far that is a failure.
     pub fn complaint(&self) -> Option<String> {
-        let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().find(|line| self.shared.is_bad(line)).cloned()
+        self.lines().into_iter().find(|line| self.is_bad(line))
+    }
+
+    /// All complete lines so far.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = self.console.lines();
+        let next = || match lines.next(Instant::now()) {
+            Waited::Line(line) => Some(line),
+            Waited::TimedOut | Waited::Closed => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn is_bad(&self, line: &str) -> bool {
+        self.bad.iter().any(|text| line.contains(text))
     }
 }
 
 impl Drop for Console {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
-impl Shared {
-    fn is_bad(&self, line: &str) -> bool {
-        self.bad.iter().any(|text| line.contains(text))
-    }
+/// A serial port that is read whenever it is there: its end comes only when it is told to stop.
+struct Port {
+    name: String,
+    baud: u32,
+    open: Option<Box<dyn SerialPort>>,
+    stop: Arc<AtomicBool>,
+}
 
-    /// Reads until the port is gone.
-    fn listen(&self, port: &mut impl Read, line: &mut Vec<u8>, log: &mut impl Write) {
-        let mut bytes = [0; 1024];
+impl Read for Port {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         while !self.stop.load(Ordering::Relaxed) {
-            let count = match port.read(&mut bytes) {
-                Ok(0) => return std::thread::sleep(PATIENCE),
-                Ok(count) => count,
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => continue,
-                Err(_) => return std::thread::sleep(PATIENCE),
+            let Some(port) = &mut self.open else {
+                match serialport::new(&self.name, self.baud).timeout(PATIENCE).open() {
+                    Ok(port) => self.open = Some(port),
+                    Err(_) => std::thread::sleep(PATIENCE),
+                }
+                continue;
             };
-            // A log that cannot be written any more is no reason to stop listening.
-            let _ = log.write_all(&bytes[..count]);
-            for &byte in &bytes[..count] {
-                if byte == b'\n' || line.len() == LONGEST {
-                    let text = String::from_utf8_lossy(line).trim_end().to_owned();
-                    line.clear();
-                    self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-                    self.more.notify_all();
-                } else {
-                    line.push(byte);
+            match port.read(bytes) {
+                Ok(count) if count > 0 => return Ok(count),
+                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                _ => {
+                    self.open = None;
+                    std::thread::sleep(PATIENCE);
                 }
             }
         }
+        Ok(0)
     }
 }
 
@@ -156,6 +139,8 @@ pub fn pseudo_terminal() -> Result<(File, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     const SOON: Duration = Duration::from_secs(20);
