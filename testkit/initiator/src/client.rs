@@ -204,12 +204,23 @@ impl Client {
             return Ok(found);
         }
         loop {
-            let answer = self.fresh().await?.ok_or(Error::Closed)?;
+            let answer = match self.fresh().await {
+                Err(Error::Silent(_)) if !self.aside.is_empty() => {
+                    let got = self.aside.pop_front().ok_or(Error::Closed)?.into();
+                    return Err(Error::Unexpected { wanted: "an answer to a request", got });
+                }
+                answer => answer?.ok_or(Error::Closed)?,
+            };
             match wanted(&answer) {
                 Some(found) => return Ok(found),
                 None => self.aside.push_back(answer),
             }
         }
+    }
+
+    /// An answer that came before another one that was waited for.
+    pub fn left(&mut self) -> Option<Answer> {
+        self.aside.pop_front()
     }
 
     /// Waits for the end of the connection, and that nothing comes before.

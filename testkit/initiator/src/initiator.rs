@@ -252,7 +252,7 @@ impl Initiator {
     /// # Errors
     /// What the target did wrong; its bytes stay where they are if they are no PDU.
     pub fn next_answer(&mut self) -> Result<Option<(Answer, Pdu)>, Violation> {
-        let Some((pdu, len)) = Pdu::parse(&self.input, self.digests)? else { return Ok(None) };
+        let Some((pdu, len)) = Pdu::parse_strictly(&self.input, self.digests)? else { return Ok(None) };
         self.input.drain(..len);
         let answer = Answer::parse(&pdu)?;
         self.check(&answer)?;

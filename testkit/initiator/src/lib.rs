@@ -6,7 +6,9 @@
 //! - [`pdu`]: a [`Pdu`] as bytes, with its digests; any field can be set and read by its name ([`field`]).
 //! - [`Initiator`]: one connection without I/O. It makes PDUs, takes answers apart and checks their numbers.
 //! - [`Answer`]: a target's PDU, decoded.
+//! - [`cdb`]: command descriptor blocks.
 //! - [`chap`]: the initiator's side of CHAP, with right and wrong responses.
+//! - [`proxy`]: passes PDUs on, and changes them.
 //! - `client` (feature `client`): connections on TCP by tokio, each wait bounded by a timeout.
 //!
 //! ```
@@ -21,12 +23,14 @@
 //! ```
 
 mod answer;
+pub mod cdb;
 pub mod chap;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod field;
 mod initiator;
 pub mod pdu;
+pub mod proxy;
 
 pub use answer::{Answer, Malformed, text, untext};
 pub use iesp_iscsi::outbox::Digests;

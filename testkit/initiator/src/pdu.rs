@@ -234,7 +234,7 @@ impl Pdu {
     /// The first PDU of `bytes`, and how many bytes it takes; `None` if it is not whole.
     ///
     /// # Errors
-    /// Digests that are wrong and padding that is not zero.
+    /// Digests that are wrong.
     pub fn parse(bytes: &[u8], digests: Digests) -> Result<Option<(Self, usize)>, WireError> {
         let Some(bhs) = bytes.first_chunk::<BHS_LEN>() else { return Ok(None) };
         let bhs = Bhs(*bhs);
@@ -258,10 +258,24 @@ impl Pdu {
                 return Err(WireError::DataDigest { found, right, len: body.len() });
             }
         }
-        if body[len..].iter().any(|&byte| byte != 0) {
-            return Err(WireError::Padding);
-        }
         Ok(Some((Self { bhs, ahs: bytes[BHS_LEN..headers].to_vec(), data: body[..len].to_vec() }, end)))
+    }
+
+    /// The same, for a peer whose padding has to be zero.
+    ///
+    /// # Errors
+    /// Digests that are wrong, and padding that is not zero.
+    pub fn parse_strictly(bytes: &[u8], digests: Digests) -> Result<Option<(Self, usize)>, WireError> {
+        let parsed = Self::parse(bytes, digests)?;
+        if let Some((pdu, end)) = &parsed {
+            let digest = if digests.data && !pdu.data.is_empty() { 4 } else { 0 };
+            let data_end = end - digest;
+            let padding = padded(pdu.data.len()) - pdu.data.len();
+            if bytes[data_end - padding..data_end].iter().any(|&byte| byte != 0) {
+                return Err(WireError::Padding);
+            }
+        }
+        Ok(parsed)
     }
 
     /// Reads one; `None` where the peer has ended between two. Which digests it has is asked when its header is there:
@@ -390,7 +404,9 @@ mod tests {
         assert_eq!(longer, Ok(None));
         let mut padding = one.to_bytes(NONE);
         padding[BHS_LEN + 6] = 1;
-        assert_eq!(Pdu::parse(&padding, NONE), Err(WireError::Padding));
+        assert_eq!(Pdu::parse_strictly(&padding, NONE), Err(WireError::Padding));
+        assert!(Pdu::parse(&padding, NONE).unwrap().is_some());
+        assert!(Pdu::parse_strictly(&one.to_bytes(BOTH), BOTH).unwrap().is_some());
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use clap::Parser;
+use iesp_initiator::proxy::{self, Tamper};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
+use super::digests::NoDigests;
 use super::nbd;
-use super::proxy::{self, Tamper};
 use super::reservation::LoseReservations;
 use super::stale::StaleReads;
 use crate::device::fault_spec::{self, Fault, SpecError};
@@ -255,7 +256,7 @@ impl<I: Iterator<Item = (usize, TcpListener)>> Portals<'_, I> {
             let stale = self.options.stale_reads == Some(number);
             let (lun, block) = (self.taken.devices.len().saturating_sub(1) as u16, self.taken.block());
             let tamper = move || {
-                let mut all: Vec<Box<dyn Tamper>> = Vec::new();
+                let mut all: Vec<Box<dyn Tamper>> = vec![Box::new(NoDigests)];
                 if lose {
                     all.push(Box::new(LoseReservations::default()));
                 }

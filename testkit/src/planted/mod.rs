@@ -5,13 +5,10 @@
 //!
 //! - [`cli`]: the program.
 //! - [`nbd`]: an NBD server for one [`crate::device::Device`].
-//! - [`proxy`]: passes PDUs on, one at a time, through a [`proxy::Tamper`].
-//! - [`pdu`]: a PDU as it travels, and what is read from it.
-//! - [`reservation`], [`stale`]: what may be done to PDUs.
+//! - [`digests`], [`reservation`], [`stale`]: what is done to PDUs by [`iesp_initiator::proxy`].
 
 pub mod cli;
+pub mod digests;
 pub mod nbd;
-pub mod pdu;
-pub mod proxy;
 pub mod reservation;
 pub mod stale;

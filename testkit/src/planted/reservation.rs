@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::pdu::{DATA_OUT, Pdu, SCSI_COMMAND};
-use super::proxy::Tamper;
+use iesp_initiator::Pdu;
+use iesp_initiator::proxy::Tamper;
+use iesp_iscsi::pdu::Opcode;
 
 /// Answers GOOD to every RESERVE, and to PERSISTENT RESERVE OUT with the service actions that reserve, and forgets it.
 #[derive(Debug, Default)]
@@ -26,51 +27,54 @@ fn reserves(cdb: [u8; 16]) -> bool {
 impl Tamper for LoseReservations {
     fn request(&mut self, pdu: &mut Pdu) -> bool {
         match pdu.opcode() {
-            SCSI_COMMAND if reserves(pdu.cdb()) => {
+            Some(Opcode::ScsiCommand) if reserves(pdu.cdb()) => {
                 pdu.make_test_unit_ready();
-                self.orphans.insert(pdu.tag());
+                self.orphans.insert(pdu.itt());
             }
-            SCSI_COMMAND => {
-                self.orphans.remove(&pdu.tag());
+            Some(Opcode::ScsiCommand) => {
+                self.orphans.remove(&pdu.itt());
             }
-            DATA_OUT => return !self.orphans.contains(&pdu.tag()),
+            Some(Opcode::DataOut) => return !self.orphans.contains(&pdu.itt()),
             _ => {}
         }
         true
     }
 
-    fn response(&mut self, _: &mut Pdu) {}
+    fn response(&mut self, _: &mut Pdu) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pdu::BHS;
+    use iesp_initiator::field;
+
     use super::*;
 
-    fn pdu(opcode: u8, tag: u8, cdb: &[u8]) -> Pdu {
-        let mut header = [0; BHS];
-        (header[0], header[1], header[19], header[23]) = (opcode, 0xa1, tag, 24);
-        header[32..32 + cdb.len()].copy_from_slice(cdb);
-        Pdu { header, additional: Vec::new(), data: vec![1; 24] }
+    fn pdu(opcode: Opcode, tag: u8, cdb: &[u8]) -> Pdu {
+        let mut pdu = Pdu::new(opcode).with(field::FLAGS, 0xa1).with(field::EXPECTED_LENGTH, 24).with_data(&[1; 24]);
+        pdu.set(field::INITIATOR_TASK_TAG, u64::from(tag));
+        pdu.bhs.0[32..32 + cdb.len()].copy_from_slice(cdb);
+        pdu
     }
 
     #[test]
     fn reservations_become_test_unit_ready_and_their_data_goes_nowhere() {
         let mut tamper = LoseReservations::default();
         for cdb in [&[0x16][..], &[0x56], &[0x5f, 1], &[0x5f, 4]] {
-            let mut command = pdu(SCSI_COMMAND, 7, cdb);
+            let mut command = pdu(Opcode::ScsiCommand, 7, cdb);
             assert!(tamper.request(&mut command));
-            assert_eq!((command.cdb(), command.word(20), command.data.len()), ([0; 16], 0, 0));
-            assert_eq!((command.header[1], command.tag()), (0x81, 7));
-            assert!(!tamper.request(&mut pdu(DATA_OUT, 7, &[])));
-            assert!(tamper.request(&mut pdu(DATA_OUT, 8, &[])));
+            assert_eq!((command.cdb(), command.get(field::EXPECTED_LENGTH), command.data.len()), ([0; 16], 0, 0));
+            assert_eq!((command.bhs.0[1], command.itt()), (0x81, 7));
+            assert!(!tamper.request(&mut pdu(Opcode::DataOut, 7, &[])));
+            assert!(tamper.request(&mut pdu(Opcode::DataOut, 8, &[])));
         }
         // Registering, releasing and everything else stays what it is.
         for cdb in [&[0x17][..], &[0x5f, 0], &[0x5f, 2], &[0x2a]] {
-            let mut command = pdu(SCSI_COMMAND, 7, cdb);
+            let mut command = pdu(Opcode::ScsiCommand, 7, cdb);
             assert!(tamper.request(&mut command));
-            assert_eq!(command, pdu(SCSI_COMMAND, 7, cdb));
-            assert!(tamper.request(&mut pdu(DATA_OUT, 7, &[])));
+            assert_eq!(command, pdu(Opcode::ScsiCommand, 7, cdb));
+            assert!(tamper.request(&mut pdu(Opcode::DataOut, 7, &[])));
         }
     }
 }

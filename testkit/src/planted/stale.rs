@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::pdu::{DATA_IN, Pdu, SCSI_COMMAND, SCSI_RESPONSE};
-use super::proxy::Tamper;
+use iesp_initiator::proxy::Tamper;
+use iesp_initiator::{Pdu, field};
+use iesp_iscsi::pdu::Opcode;
 
 /// Returns of each block of one LUN what its first read on this connection returned, until it is written on this
 /// connection. It keeps as much as was read: the disk at most.
@@ -68,12 +69,12 @@ fn access(cdb: [u8; 16]) -> Access {
 
 impl Tamper for StaleReads {
     fn request(&mut self, pdu: &mut Pdu) -> bool {
-        if pdu.opcode() != SCSI_COMMAND || pdu.lun() != self.lun {
+        if !pdu.is(Opcode::ScsiCommand) || pdu.lun() != self.lun {
             return true;
         }
         match access(pdu.cdb()) {
             Access::Read { lba } => {
-                self.reads.insert(pdu.tag(), lba);
+                self.reads.insert(pdu.itt(), lba);
             }
             Access::Write { lba, blocks } => self.forget(lba, blocks),
             Access::WriteAnywhere => self.cache.clear(),
@@ -82,15 +83,15 @@ impl Tamper for StaleReads {
         true
     }
 
-    fn response(&mut self, pdu: &mut Pdu) {
+    fn response(&mut self, pdu: &mut Pdu) -> bool {
         match pdu.opcode() {
-            SCSI_RESPONSE => {
-                self.reads.remove(&pdu.tag());
+            Some(Opcode::CommandResponse) => {
+                self.reads.remove(&pdu.itt());
             }
-            DATA_IN => {
-                let Some(&start) = self.reads.get(&pdu.tag()) else { return };
+            Some(Opcode::DataIn) => {
+                let Some(&start) = self.reads.get(&pdu.itt()) else { return true };
                 // BufferOffset (RFC 7143 11.7.5). Targets cut at whole blocks; what does not begin with one is left alone.
-                let offset = u64::from(pdu.word(40));
+                let offset = pdu.get(field::BUFFER_OFFSET);
                 if offset.is_multiple_of(self.block as u64) {
                     let first = start + offset / self.block as u64;
                     for (lba, data) in (first..).zip(pdu.data.chunks_exact_mut(self.block)) {
@@ -103,33 +104,31 @@ impl Tamper for StaleReads {
                     }
                 }
                 // The status came with the data (S).
-                if pdu.header[1] & 0x01 != 0 {
-                    self.reads.remove(&pdu.tag());
+                if pdu.get(field::STATUS_PRESENT) != 0 {
+                    self.reads.remove(&pdu.itt());
                 }
             }
             _ => {}
         }
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::pdu::BHS;
     use super::*;
 
     fn command(lun: u8, cdb: &[u8]) -> Pdu {
-        let mut header = [0; BHS];
-        (header[0], header[9], header[19]) = (SCSI_COMMAND, lun, 5);
-        header[32..32 + cdb.len()].copy_from_slice(cdb);
-        Pdu { header, additional: Vec::new(), data: Vec::new() }
+        let mut pdu = Pdu::new(Opcode::ScsiCommand).with_byte(9, lun).with(field::INITIATOR_TASK_TAG, 5);
+        pdu.bhs.0[32..32 + cdb.len()].copy_from_slice(cdb);
+        pdu
     }
 
     fn read(tamper: &mut StaleReads, lun: u8, disk: &[u8]) -> Vec<u8> {
         tamper.request(&mut command(lun, &[0x28, 0, 0, 0, 0, 4, 0, 0, 2]));
-        let mut header = [0; BHS];
-        (header[0], header[1], header[19]) = (DATA_IN, 0x81, 5);
-        let mut pdu = Pdu { header, additional: Vec::new(), data: disk.to_vec() };
-        tamper.response(&mut pdu);
+        let mut pdu = Pdu::new(Opcode::DataIn).with(field::STATUS_PRESENT, 1).with(field::INITIATOR_TASK_TAG, 5);
+        pdu.data = disk.to_vec();
+        assert!(tamper.response(&mut pdu));
         assert!(tamper.reads.is_empty());
         pdu.data
     }

@@ -4,9 +4,13 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use iesp_iscsi::pdu::{
+    BHS_LEN, Bhs, CommandResponse, DataIn, DataOut, LoginRequest, LoginResponse, LoginStatus, LogoutResponse, NopIn,
+    Numbers, Opcode, RESERVED_TAG, Residual, ScsiCommand, TaskResponse, TaskResult, padded,
+};
+
 use super::Disk;
 use super::login::{self, Agreed, SEGMENT};
-use super::pdu::{BHS, Header, NO_TAG, header, opcode, padding, put};
 use super::scsi::{self, Command};
 
 /// Receive buffer in bytes: a PDU with a full data segment, and more. Of 0.5, 1, 2 and 4 MiB, for this one and the
@@ -43,7 +47,7 @@ pub(super) struct Connection {
 
 /// The rest of a data segment on its way to the disk.
 struct Segment {
-    itt: [u8; 4],
+    itt: u32,
     offset: u64,
     /// Data bytes still to come.
     data: usize,
@@ -53,7 +57,7 @@ struct Segment {
 
 /// A write that was begun.
 struct Waiting {
-    itt: [u8; 4],
+    itt: u32,
     offset: u64,
     length: u32,
     /// Bytes still to come, those of the segment that is being received included.
@@ -112,18 +116,18 @@ impl Connection {
                     break;
                 }
             }
-            let Some((bhs, after)) = rest.split_first_chunk::<BHS>() else { break };
-            let header = Header(bhs);
-            let length = header.data_length();
-            if header.has_ahs() || length > SEGMENT as usize {
+            let Some((bhs, after)) = rest.split_first_chunk::<BHS_LEN>() else { break };
+            let header = Bhs(*bhs);
+            let length = header.data_len();
+            if header.ahs_len() > 0 || length > SEGMENT as usize {
                 return Err(protocol("an additional header segment or a data segment over 256 KiB"));
             }
-            if self.full_feature && self.begin_write(header)? {
+            if self.full_feature && self.begin_write(&header)? {
                 rest = after;
                 continue;
             }
-            let Some((data, after)) = after.split_at_checked(length + padding(length)) else { break };
-            self.answer(header, &data[..length])?;
+            let Some((data, after)) = after.split_at_checked(padded(length)) else { break };
+            self.answer(&header, &data[..length])?;
             rest = after;
         }
         Ok(input.len() - rest.len())
@@ -156,12 +160,12 @@ impl Connection {
     }
 
     /// Starts to receive the data of a WRITE or a Data-Out; false when the PDU is something else.
-    fn begin_write(&mut self, header: Header<'_>) -> io::Result<bool> {
+    fn begin_write(&mut self, header: &Bhs) -> io::Result<bool> {
         let itt = header.itt();
-        let length = header.data_length();
+        let length = header.data_len();
         let (offset, write) = match header.opcode() {
-            opcode::DATA_OUT => {
-                let offset = header.buffer_offset();
+            Some(Opcode::DataOut) => {
+                let offset = DataOut::parse(header).offset;
                 let Some(write) = self.waiting.iter().find(|write| write.itt == itt) else {
                     return Err(protocol("a Data-Out PDU without a command"));
                 };
@@ -170,12 +174,13 @@ impl Connection {
                 }
                 (write.offset + u64::from(offset), None)
             }
-            opcode::SCSI_COMMAND => {
-                let Command::Write(offset, bytes) = scsi::command(&header.cdb(), header.lun(), &self.disk) else {
+            Some(Opcode::ScsiCommand) => {
+                let command = parse(header)?;
+                let Command::Write(offset, bytes) = scsi::command(&command.cdb, command.lun, &self.disk) else {
                     return Ok(false);
                 };
                 // A write of more than FirstBurstLength would need R2T, which the yardstick does not send.
-                if bytes != header.expected_length() || bytes > SEGMENT || length > bytes as usize || bytes == 0 {
+                if bytes != command.expected_len || bytes > SEGMENT || length > bytes as usize || bytes == 0 {
                     return Err(protocol("a write of more than 256 KiB, or whose lengths differ"));
                 }
                 if self.waiting.len() == WAITING || self.waiting.iter().any(|write| write.itt == itt) {
@@ -190,76 +195,81 @@ impl Connection {
             self.waiting.push(write);
         }
         if length > 0 {
-            self.segment = Some(Segment { itt, offset, data: length, padding: padding(length) });
+            self.segment = Some(Segment { itt, offset, data: length, padding: padded(length) - length });
         }
         Ok(true)
     }
 
     /// Answers a PDU that is complete.
-    fn answer(&mut self, header: Header<'_>, data: &[u8]) -> io::Result<()> {
+    fn answer(&mut self, header: &Bhs, data: &[u8]) -> io::Result<()> {
+        let itt = header.itt();
         match (header.opcode(), self.full_feature) {
-            (opcode::LOGIN, false) => self.log_in(header, data),
-            (opcode::SCSI_COMMAND, true) => self.execute(header),
-            (opcode::NOP_OUT, true) => {
+            (Some(Opcode::LoginRequest), false) => self.log_in(header, data),
+            (Some(Opcode::ScsiCommand), true) => self.execute(header),
+            (Some(Opcode::NopOut), true) => {
                 self.advance(header);
-                if header.itt() == NO_TAG.to_be_bytes() {
+                if itt == RESERVED_TAG {
                     return Ok(());
                 }
-                self.put(opcode::NOP_IN, 0, header.itt(), data, |bhs| put(bhs, 20, NO_TAG))
+                let pong = NopIn { lun: 0, itt, ttt: RESERVED_TAG, numbers: self.status() };
+                self.put(pong.emit(), data)
             }
-            (opcode::TASK_MANAGEMENT, true) => {
+            (Some(Opcode::TaskRequest), true) => {
                 self.advance(header);
-                // RFC 7143 11.6.1: function not supported.
-                self.put(opcode::TASK_MANAGEMENT_RESPONSE, 0, header.itt(), &[], |bhs| bhs[2] = 5)
+                let response = TaskResponse { result: TaskResult::NotSupported, itt, numbers: self.status() };
+                self.put(response.emit(), &[])
             }
-            (opcode::LOGOUT, true) => {
+            (Some(Opcode::LogoutRequest), true) => {
                 self.advance(header);
                 self.closing = true;
-                self.put(opcode::LOGOUT_RESPONSE, 0, header.itt(), &[], |_| {})
+                let numbers = self.status();
+                let response = LogoutResponse { response: 0, itt, numbers, time2wait: 0, time2retain: 0 };
+                self.put(response.emit(), &[])
             }
-            (other, _) => Err(protocol(&format!("opcode {other:#04x} at this time"))),
+            (other, _) => Err(protocol(&format!("{other:?} at this time"))),
         }
     }
 
-    fn log_in(&mut self, header: Header<'_>, data: &[u8]) -> io::Result<()> {
-        let answer = login::answer(header, data, &self.target, &mut self.agreed);
-        self.exp_cmd_sn = header.cmd_sn();
+    fn log_in(&mut self, header: &Bhs, data: &[u8]) -> io::Result<()> {
+        let request = LoginRequest::parse(header).map_err(|_| protocol("a Login Request like this"))?;
+        let answer = login::answer(&request, data, &self.target, &mut self.agreed);
+        self.exp_cmd_sn = request.cmd_sn;
         self.full_feature = answer.done;
-        self.closing = answer.status != 0;
-        self.put(opcode::LOGIN_RESPONSE, answer.flags, header.itt(), &answer.text, |bhs| {
-            bhs[1] = answer.flags;
-            bhs[8..14].copy_from_slice(&header.0[8..14]);
-            bhs[14..16].copy_from_slice(&u16::from(answer.done).to_be_bytes());
-            bhs[36..38].copy_from_slice(&answer.status.to_be_bytes());
-        })
+        self.closing = answer.status != LoginStatus::Success;
+        let stages = LoginResponse {
+            transit: request.transit,
+            next_stage: request.next_stage,
+            ..request.response(answer.status)
+        };
+        let response = if self.closing { request.response(answer.status) } else { stages };
+        let response = LoginResponse { tsih: u16::from(answer.done), numbers: self.status(), ..response };
+        self.put(response.emit(), &answer.text)
     }
 
-    fn execute(&mut self, header: Header<'_>) -> io::Result<()> {
+    fn execute(&mut self, header: &Bhs) -> io::Result<()> {
         self.advance(header);
-        let expected = header.expected_length();
-        match scsi::command(&header.cdb(), header.lun(), &self.disk) {
-            Command::Read(offset, length) => self.read(header.itt(), offset, length, expected),
+        let command = parse(header)?;
+        let (itt, expected) = (command.itt, command.expected_len);
+        match scsi::command(&command.cdb, command.lun, &self.disk) {
+            Command::Read(offset, length) => self.read(itt, offset, length, expected),
             Command::Describe(mut data, allocation) => {
                 data.truncate(allocation.min(expected as usize));
                 let missing = expected - data.len() as u32;
                 if data.is_empty() {
-                    return self.respond(header.itt(), GOOD, &[], missing);
+                    return self.respond(itt, GOOD, &[], missing);
                 }
-                let flags = if missing > 0 { 0x03 } else { 0x01 };
-                self.put(opcode::DATA_IN, flags, header.itt(), &data, |bhs| {
-                    put(bhs, 20, NO_TAG);
-                    put(bhs, 44, missing);
-                })
+                let residual = Residual::of(data.len() as u32, expected);
+                let (status, numbers) = (Some(GOOD), self.status());
+                let data_in = DataIn { is_final: true, status, itt, numbers, data_sn: 0, offset: 0, residual };
+                self.put(data_in.emit(), &data)
             }
-            Command::Illegal(code) => {
-                self.respond(header.itt(), CHECK_CONDITION, &scsi::illegal_request(code), expected)
-            }
+            Command::Illegal(code) => self.respond(itt, CHECK_CONDITION, &scsi::illegal_request(code), expected),
             Command::Write(..) => Err(protocol("a write out of place")),
         }
     }
 
     /// Data-In PDUs straight from the disk into the send buffer; the last one carries the status.
-    fn read(&mut self, itt: [u8; 4], offset: u64, length: u32, expected: u32) -> io::Result<()> {
+    fn read(&mut self, itt: u32, offset: u64, length: u32, expected: u32) -> io::Result<()> {
         if length != expected || length == 0 {
             return Err(protocol("a read whose lengths differ"));
         }
@@ -269,23 +279,17 @@ impl Connection {
         while done < length {
             let part = step.min(length - done);
             let last = done + part == length;
-            let size = BHS + part as usize;
+            let size = BHS_LEN + part as usize;
             if self.output.len() - self.output_length < size {
                 self.send()?;
             }
-            let mut bhs = header(opcode::DATA_IN, if last { 0x81 } else { 0x80 }, part as usize, itt);
-            put(&mut bhs, 20, NO_TAG);
-            if last {
-                put(&mut bhs, 24, self.stat_sn);
-                self.stat_sn = self.stat_sn.wrapping_add(1);
-            }
-            put(&mut bhs, 28, self.exp_cmd_sn);
-            put(&mut bhs, 32, self.exp_cmd_sn.wrapping_add(WINDOW - 1));
-            put(&mut bhs, 36, data_sn);
-            put(&mut bhs, 40, done);
+            let (status, numbers) = if last { (Some(GOOD), self.status()) } else { (None, self.numbers(0)) };
+            let residual = Residual::None;
+            let mut bhs = DataIn { is_final: true, status, itt, numbers, data_sn, offset: done, residual }.emit();
+            bhs.set_data_len(part as usize);
             let room = &mut self.output[self.output_length..self.output_length + size];
-            room[..BHS].copy_from_slice(&bhs);
-            self.disk.read(&mut room[BHS..], offset + u64::from(done))?;
+            room[..BHS_LEN].copy_from_slice(&bhs.0);
+            self.disk.read(&mut room[BHS_LEN..], offset + u64::from(done))?;
             self.output_length += size;
             done += part;
             data_sn += 1;
@@ -294,38 +298,36 @@ impl Connection {
     }
 
     /// A SCSI Response with a residual underflow of `missing` bytes.
-    fn respond(&mut self, itt: [u8; 4], status: u8, sense: &[u8], missing: u32) -> io::Result<()> {
-        let flags = if missing > 0 { 0x02 } else { 0 };
-        self.put(opcode::SCSI_RESPONSE, flags, itt, sense, |bhs| {
-            bhs[3] = status;
-            put(bhs, 44, missing);
-        })
+    fn respond(&mut self, itt: u32, status: u8, sense: &[u8], missing: u32) -> io::Result<()> {
+        let residual = Residual::of(0, missing);
+        let numbers = self.status();
+        let response = CommandResponse { response: 0, status, itt, numbers, exp_data_sn: 0, residual };
+        self.put(response.emit(), sense)
     }
 
-    /// Appends a PDU that carries status; the final flag and the sequence numbers are set here.
-    fn put(
-        &mut self,
-        opcode: u8,
-        flags: u8,
-        itt: [u8; 4],
-        data: &[u8],
-        set: impl FnOnce(&mut [u8; BHS]),
-    ) -> io::Result<()> {
-        let padded = data.len() + padding(data.len());
-        if self.output.len() - self.output_length < BHS + padded {
+    /// The numbers of a PDU that carries status.
+    fn status(&mut self) -> Numbers {
+        let numbers = self.numbers(self.stat_sn);
+        self.stat_sn = self.stat_sn.wrapping_add(1);
+        numbers
+    }
+
+    fn numbers(&self, stat_sn: u32) -> Numbers {
+        Numbers { stat_sn, exp_cmd_sn: self.exp_cmd_sn, max_cmd_sn: self.exp_cmd_sn.wrapping_add(WINDOW - 1) }
+    }
+
+    /// Appends a PDU.
+    fn put(&mut self, mut bhs: Bhs, data: &[u8]) -> io::Result<()> {
+        let size = BHS_LEN + padded(data.len());
+        if self.output.len() - self.output_length < size {
             self.send()?;
         }
-        let mut bhs = header(opcode, flags | 0x80, data.len(), itt);
-        put(&mut bhs, 24, self.stat_sn);
-        put(&mut bhs, 28, self.exp_cmd_sn);
-        put(&mut bhs, 32, self.exp_cmd_sn.wrapping_add(WINDOW - 1));
-        set(&mut bhs);
-        self.stat_sn = self.stat_sn.wrapping_add(1);
-        let room = &mut self.output[self.output_length..self.output_length + BHS + padded];
-        room[..BHS].copy_from_slice(&bhs);
-        room[BHS..BHS + data.len()].copy_from_slice(data);
-        room[BHS + data.len()..].fill(0);
-        self.output_length += BHS + padded;
+        bhs.set_data_len(data.len());
+        let room = &mut self.output[self.output_length..self.output_length + size];
+        room[..BHS_LEN].copy_from_slice(&bhs.0);
+        room[BHS_LEN..BHS_LEN + data.len()].copy_from_slice(data);
+        room[BHS_LEN + data.len()..].fill(0);
+        self.output_length += size;
         Ok(())
     }
 
@@ -335,11 +337,15 @@ impl Connection {
     }
 
     /// Counts a command that was not marked for immediate delivery.
-    fn advance(&mut self, header: Header<'_>) {
+    fn advance(&mut self, header: &Bhs) {
         if !header.immediate() {
             self.exp_cmd_sn = header.cmd_sn().wrapping_add(1);
         }
     }
+}
+
+fn parse(header: &Bhs) -> io::Result<ScsiCommand> {
+    ScsiCommand::parse(header).map_err(|_| protocol("a SCSI Command like this"))
 }
 
 fn protocol(what: &str) -> io::Error {

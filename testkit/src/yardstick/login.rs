@@ -1,6 +1,6 @@
 //! The login negotiation, by fixed answers: no authentication, no digests, everything as large as libiscsi asks for.
 
-use super::pdu::Header;
+use iesp_iscsi::pdu::{LoginRequest, LoginStatus, Stage};
 
 /// MaxRecvDataSegmentLength that is declared, and the upper limit of the bursts that are agreed to, in bytes.
 pub(super) const SEGMENT: u32 = 262_144;
@@ -10,10 +10,8 @@ const LONGEST_TEXT: usize = 8192;
 
 /// What one login request leads to.
 pub(super) struct Answer {
-    /// Flags of the response: transit, current and next stage as in the request.
-    pub flags: u8,
     /// Status class and detail (RFC 7143 11.13.5).
-    pub status: u16,
+    pub status: LoginStatus,
     /// The keys, each ended by a zero byte.
     pub text: Vec<u8>,
     /// Whether the full feature phase begins.
@@ -35,30 +33,26 @@ impl Default for Agreed {
 }
 
 /// Answers one login request whose text is `data`.
-pub(super) fn answer(header: Header<'_>, data: &[u8], target: &str, agreed: &mut Agreed) -> Answer {
-    const TRANSIT: u8 = 0x80;
-    const CONTINUE: u8 = 0x40;
-    const FULL_FEATURE: u8 = 3;
-    let flags = header.flags();
-    let refuse = |status| Answer { flags: 0, status, text: Vec::new(), done: false };
-    if flags & CONTINUE != 0 || data.len() > LONGEST_TEXT {
-        return refuse(0x0200);
+pub(super) fn answer(request: &LoginRequest, data: &[u8], target: &str, agreed: &mut Agreed) -> Answer {
+    let refuse = |status| Answer { status, text: Vec::new(), done: false };
+    if request.cont || data.len() > LONGEST_TEXT {
+        return refuse(LoginStatus::InitiatorError);
     }
     let mut text = Vec::new();
     let pairs = data.split(|byte| *byte == 0).filter(|pair| !pair.is_empty());
     for pair in pairs {
         let Some((key, value)) = std::str::from_utf8(pair).ok().and_then(|pair| pair.split_once('=')) else {
-            return refuse(0x0200);
+            return refuse(LoginStatus::InitiatorError);
         };
         let number = value.parse().unwrap_or(0).min(SEGMENT);
         let reply = match key {
             "InitiatorName" | "InitiatorAlias" => continue,
             "SessionType" if value == "Normal" => continue,
-            "SessionType" => return refuse(0x0209),
+            "SessionType" => return refuse(LoginStatus::SessionTypeNotSupported),
             "TargetName" if value == target => "TargetPortalGroupTag=1".to_owned(),
-            "TargetName" => return refuse(0x0203),
+            "TargetName" => return refuse(LoginStatus::NotFound),
             "AuthMethod" if value.split(',').any(|method| method == "None") => "AuthMethod=None".to_owned(),
-            "AuthMethod" => return refuse(0x0201),
+            "AuthMethod" => return refuse(LoginStatus::AuthenticationFailure),
             "HeaderDigest" | "DataDigest" if value.split(',').any(|digest| digest == "None") => format!("{key}=None"),
             // RFC 7143 6.2.1: nothing in common.
             "HeaderDigest" | "DataDigest" => format!("{key}=Reject"),
@@ -77,6 +71,6 @@ pub(super) fn answer(header: Header<'_>, data: &[u8], target: &str, agreed: &mut
         text.extend_from_slice(reply.as_bytes());
         text.push(0);
     }
-    let done = flags & TRANSIT != 0 && flags & 3 == FULL_FEATURE;
-    Answer { flags: flags & (TRANSIT | 0x0f), status: 0, text, done }
+    let done = request.transit && request.next_stage == Stage::FullFeaturePhase;
+    Answer { status: LoginStatus::Success, text, done }
 }

@@ -12,11 +12,9 @@
 //! - `connection::Connection`: one thread, one connection, two buffers.
 //! - `login`: the text negotiation, by fixed answers.
 //! - `scsi`: the commands that describe the disk.
-//! - `pdu`: header fields of RFC 7143.
 
 mod connection;
 mod login;
-mod pdu;
 mod scsi;
 
 use std::fs::{File, OpenOptions};
