@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::LoadError;
 
 /// The CPU-time clock of one process.
-pub(super) struct CpuClock {
+#[derive(Debug)]
+pub struct CpuClock {
     pid: u32,
     id: libc::clockid_t,
 }
@@ -16,7 +17,11 @@ impl CpuClock {
     ///
     /// # Errors
     /// There is no such process.
-    pub(super) fn of_process(pid: u32) -> io::Result<Self> {
+    pub fn of_process(pid: u32) -> Result<Self, LoadError> {
+        Self::find(pid).map_err(|error| LoadError::Cpu { pid, error })
+    }
+
+    fn find(pid: u32) -> io::Result<Self> {
         let c_pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut id = 0;
         // SAFETY: the pointer is to a valid variable.
@@ -30,7 +35,7 @@ impl CpuClock {
     ///
     /// # Errors
     /// The process has ended.
-    pub(super) fn now(&self) -> io::Result<Duration> {
+    fn now(&self) -> io::Result<Duration> {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the pointer is to a valid variable.
         if unsafe { libc::clock_gettime(self.id, &mut time) } != 0 {
@@ -40,6 +45,10 @@ impl CpuClock {
         Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }
 
+    /// The same.
+    ///
+    /// # Errors
+    /// The process has ended.
     pub(super) fn read(&self) -> Result<Duration, LoadError> {
         self.now().map_err(|error| LoadError::Cpu { pid: self.pid, error })
     }

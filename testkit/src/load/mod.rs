@@ -1,28 +1,32 @@
-//! A load generator: many commands in flight on one or more iSCSI sessions, each session in a thread of its own.
+//! The load generator: many requests in flight on disks, by the system's calls, io_uring or iSCSI sessions.
 //!
-//! - `args`: the command line, checked into a [`Plan`].
-//! - `worker`: one session kept full.
+//! - `engine`: threads that keep a [`queue::Queue`] each full, and what they see.
+//! - `places`: where requests go.
+//! - `queue`, `source`: every way to a disk looks the same to the engine.
 //! - `cpu`: CPU time of this process and of the server's.
-//! - `report`: what came out, for people and as JSON.
-//!
-//! The measurement is a window in time between warm-up and end: operations that complete inside count. The server's CPU
-//! time is read at both ends of the same window.
+//! - `args`, `report`: the command line and the output of `iscsi-load`. The speed tools (`crate::speed`) have their own.
 
 mod args;
 mod cpu;
+pub mod engine;
+mod places;
+pub mod queue;
 mod report;
-mod worker;
+pub mod source;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use args::{Args, Direction, Pattern, Plan};
+pub use cpu::CpuClock;
 pub use report::{Latency, Report};
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Barrier, mpsc};
-use std::time::{Duration, Instant};
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
-use crate::iscsi::Error;
-use cpu::CpuClock;
-use worker::{Tally, Worker};
+use crate::iscsi::{Access, Capacity, Error, Session};
+use engine::{Extent, Load, Order, measure};
+use queue::{Iscsi, Queue};
 
 /// Why a load was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -34,100 +38,83 @@ pub enum LoadError {
     #[error(transparent)]
     Session(Error),
     /// An operation failed, or a session was lost, while the load ran.
-    #[error("after {operations} operations: {reason}")]
+    #[error("after {operations} operations: {error}")]
     Failed {
-        /// Operations of this connection that had completed.
+        /// Operations of this thread that had completed.
         operations: u64,
         /// What happened.
-        reason: String,
+        error: io::Error,
     },
-    /// The server's process is gone or its CPU time cannot be read.
+    /// A process is gone or its CPU time cannot be read.
     #[error("the CPU time of process {pid} cannot be read: {error}")]
     Cpu {
         /// The process.
         pid: u32,
         /// Why.
-        error: std::io::Error,
+        error: io::Error,
     },
 }
 
-/// What every worker looks at between two turns.
-struct Phase(AtomicU8);
-
-impl Phase {
-    const WARM_UP: u8 = 0;
-    const MEASURE: u8 = 1;
-    const STOP: u8 = 2;
-
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn set(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
-    }
-}
-
-/// Runs a load to its end.
+/// Runs the load of `iscsi-load` to its end: each connection is a session of its own in a thread of its own.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
-    let clock = |pid: u32| CpuClock::of_process(pid).map_err(|error| LoadError::Cpu { pid, error });
-    let (own, server) = (clock(std::process::id())?, plan.server_pid.map(clock).transpose()?);
-    let workers: Vec<Worker> =
-        (0..plan.connections).map(|index| Worker::open(plan, index)).collect::<Result<_, _>>()?;
-    let phase = Phase(AtomicU8::new(Phase::WARM_UP));
-    let barrier = Barrier::new(workers.len() + 1);
-    let (done, finished) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = workers
-            .into_iter()
-            .map(|worker| {
-                let (phase, barrier, done) = (&phase, &barrier, done.clone());
-                scope.spawn(move || {
-                    barrier.wait();
-                    let result = worker.run(phase);
-                    // The receiver lives until the threads are joined.
-                    let _ = done.send(result.is_ok());
-                    result
-                })
-            })
-            .collect();
-        barrier.wait();
-        let mut running = threads.len();
-        wait(&finished, &mut running, plan.warm_up);
-        let read = || Ok::<_, LoadError>((own.read()?, server.as_ref().map(|clock| clock.read()).transpose()?));
-        let (before, start) = (read(), Instant::now());
-        phase.set(Phase::MEASURE);
-        wait(&finished, &mut running, plan.seconds.unwrap_or(Duration::MAX));
-        let (after, elapsed) = (read(), start.elapsed());
-        phase.set(Phase::STOP);
-        let mut tally = Tally::new();
-        for thread in threads {
-            match thread.join() {
-                Ok(result) => tally.add(&result?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        let ((own_before, server_before), (own_after, server_after)) = (before?, after?);
-        let server = server_before.zip(server_after).map(|(before, after)| after.saturating_sub(before));
-        Ok(Report::new(plan, &tally, elapsed, own_after.saturating_sub(own_before), server))
-    })
+    let server = plan.server_pid.map(CpuClock::of_process).transpose()?;
+    let open = |_| Session::open(&plan.url, &plan.initiator, &plan.options);
+    let mut sessions: Vec<_> = (0..plan.connections).map(open).collect::<Result<_, _>>().map_err(LoadError::Session)?;
+    let Some(first) = sessions.first_mut() else { return Err(LoadError::Input("no connection".to_owned())) };
+    let capacity = first.capacity().map_err(LoadError::Session)?;
+    let load = layout(plan, capacity)?;
+    let sessions: Vec<_> = sessions.into_iter().map(|session| Mutex::new(Some(session))).collect();
+    let queue = |thread: u32| {
+        let session =
+            sessions.get(thread as usize).map(|one| one.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let session = session.flatten().ok_or_else(|| io::Error::other("each session is one thread's"))?;
+        let access = Access { fua: plan.fua, dpo: false };
+        let queue = Iscsi::new(session, plan.block as usize, capacity.block_size, plan.depth as usize, access);
+        Ok(Box::new(queue) as Box<dyn Queue>)
+    };
+    let measured = measure(&load, &queue, server.as_ref(), &AtomicBool::new(false))?;
+    Ok(Report::new(plan, &measured))
 }
 
-/// Waits until the time is up, all workers are done, or one has failed.
-fn wait(finished: &mpsc::Receiver<bool>, running: &mut usize, time: Duration) {
-    let start = Instant::now();
-    while *running > 0 {
-        let left = time.saturating_sub(start.elapsed()).min(Duration::from_secs(3600));
-        if left.is_zero() {
-            return;
-        }
-        match finished.recv_timeout(left) {
-            Ok(true) => *running -= 1,
-            Ok(false) => *running = 0,
-            Err(_) => {}
-        }
+/// The load on a disk of this capacity.
+fn layout(plan: &Plan, capacity: Capacity) -> Result<Load, LoadError> {
+    let (size, block) = (u64::from(capacity.block_size), plan.block);
+    if !block.is_multiple_of(size) {
+        return Err(LoadError::Input(format!("--block is {block}; the disk's blocks have {size} bytes")));
     }
+    let disk = capacity.blocks.saturating_mul(size);
+    let positions = plan.span.unwrap_or(disk).min(disk) / block;
+    if positions == 0 {
+        return Err(LoadError::Input(format!("no operation of {block} bytes fits on {disk} bytes")));
+    }
+    let connections = plan.connections;
+    if plan.pattern == Pattern::Sequential && positions < u64::from(connections) {
+        return Err(LoadError::Input(format!("the disk is too small for {connections} connections, one part each")));
+    }
+    let read_percent = match plan.direction {
+        Direction::Read => 100,
+        Direction::Write => 0,
+        Direction::Mix(percent) => u32::from(percent),
+    };
+    Ok(Load {
+        block,
+        threads: connections,
+        depth: plan.depth,
+        read_percent,
+        order: match plan.pattern {
+            Pattern::Random => Order::Random,
+            Pattern::Sequential => Order::Sequential,
+        },
+        start: 0,
+        len: positions * block,
+        extent: match (plan.ops, plan.seconds) {
+            (None, Some(time)) => Extent::Time(time),
+            (ops, _) => Extent::Requests(ops.unwrap_or_default()),
+        },
+        warm_up: plan.warm_up,
+        seed: plan.seed,
+    })
 }

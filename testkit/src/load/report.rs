@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::size::show_size;
 
-use super::worker::Tally;
+use super::engine::Measured;
 use super::{Direction, Pattern, Plan};
 
 /// The result of a load.
@@ -59,12 +59,12 @@ pub struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(plan: &Plan, tally: &Tally, elapsed: Duration, own: Duration, server: Option<Duration>) -> Self {
-        let seconds = elapsed.as_secs_f64();
-        let per_second = tally.operations as f64 / seconds;
-        let per_operation = |time: Duration| time.as_secs_f64() * 1e6 / tally.operations.max(1) as f64;
+    pub(super) fn new(plan: &Plan, measured: &Measured) -> Self {
+        let seconds = measured.elapsed.as_secs_f64();
+        let per_second = measured.requests as f64 / seconds;
+        let per_operation = |time: Duration| time.as_secs_f64() * 1e6 / measured.requests.max(1) as f64;
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
-        let quantile = |q: f64| us(tally.latency.value_at_quantile(q));
+        let quantile = |q: f64| us(measured.latency.value_at_quantile(q));
         Self {
             url: plan.url.to_string(),
             direction: match plan.direction {
@@ -81,18 +81,18 @@ impl Report {
             connections: plan.connections,
             seed: plan.seed,
             seconds,
-            operations: tally.operations,
+            operations: measured.requests,
             operations_per_second: per_second,
             bytes_per_second: per_second * plan.block as f64,
             latency_us: Latency {
-                mean: tally.latency.mean() / 1e3,
+                mean: measured.latency.mean() / 1e3,
                 p50: quantile(0.5),
                 p99: quantile(0.99),
                 p99_9: quantile(0.999),
-                max: us(tally.latency.max()),
+                max: us(measured.latency.max()),
             },
-            load_cpu_us: per_operation(own),
-            server_cpu_us: server.map(per_operation),
+            load_cpu_us: per_operation(measured.own_cpu),
+            server_cpu_us: measured.server_cpu.map(per_operation),
         }
     }
 }

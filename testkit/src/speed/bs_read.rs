@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use super::common::{Bench, Common, SpeedError, end, heading, interrupt, milliseconds, write};
-use super::load::{Load, Order};
+
 use super::results::{Report, with_suffix};
+use crate::load::engine::{Extent, Load, Order};
 use crate::size::parse_size;
 
 /// Measures sequential access to a disk over growing block sizes.
@@ -84,7 +85,7 @@ fn run(options: &Options) -> Result<(), SpeedError> {
                 order: Order::Sequential,
                 start: 0,
                 len: common.size(&source),
-                time: Duration::try_from_secs_f64(options.seconds).unwrap_or(Duration::from_secs(1)),
+                extent: Extent::Time(Duration::try_from_secs_f64(options.seconds).unwrap_or(Duration::from_secs(1))),
                 warm_up: milliseconds(common.warm_up),
                 seed: common.seed,
             })?);

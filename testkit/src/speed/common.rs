@@ -10,10 +10,11 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
-use super::load::{Load, measure};
-use super::results::{Cell, Report, show_time};
-use super::source::{Engine, Source, forget_cache};
+use super::results::{Cell, Report, Run, show_time};
 use crate::device::{Access, Direct, OpenError};
+use crate::load::LoadError;
+use crate::load::engine::{Load, measure};
+use crate::load::source::{Engine, Source, forget_cache};
 use crate::size::{parse_size, show_size};
 
 /// Options of all speed tools.
@@ -100,7 +101,7 @@ pub enum SpeedError {
         /// With which blocks.
         block: u64,
         /// What was reported.
-        source: io::Error,
+        source: LoadError,
     },
     /// A results file.
     #[error("cannot write {file}: {source}")]
@@ -182,11 +183,12 @@ impl Bench<'_> {
             if self.common.forget_cache {
                 forget_cache(Path::new(self.device));
             }
-            let run = measure(self.source, load, &self.interrupt).map_err(|source| {
+            let queue = |_| self.source.queue(load.block as usize, load.depth as usize);
+            let measured = measure(load, &queue, None, &self.interrupt).map_err(|source| {
                 let device = without_secret(self.device);
                 SpeedError::Measure { device, block: load.block, source }
             })?;
-            cell.runs.push(run);
+            cell.runs.push(Run::of(load, &measured));
         }
         println!("{}", line(&cell));
         Ok(cell)

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use clap::Parser;
 
 use super::common::{Bench, Common, SpeedError, end, heading, interrupt, milliseconds, write};
-use super::load::{Load, Order};
+
 use super::results::{Cell, with_suffix};
+use crate::load::engine::{Extent, Load, Order};
 use crate::size::parse_size;
 
 /// Measures random access to a disk over block sizes and threads.
@@ -83,7 +84,7 @@ fn run(options: &Options) -> Result<(), SpeedError> {
                     order: Order::Random,
                     start: 0,
                     len: common.size(&source),
-                    time: milliseconds(options.milliseconds),
+                    extent: Extent::Time(milliseconds(options.milliseconds)),
                     warm_up: milliseconds(common.warm_up),
                     seed: common.seed,
                 })?);

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::load::engine::{Load, Measured};
+
 /// Latencies in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -68,6 +70,22 @@ pub struct Run {
     pub cpu_seconds: f64,
     /// How long the requests took.
     pub latency: Latency,
+}
+
+impl Run {
+    /// What a measurement comes to.
+    #[must_use]
+    pub fn of(load: &Load, measured: &Measured) -> Self {
+        let (seconds, requests) = (measured.elapsed.as_secs_f64(), measured.requests as f64);
+        Self {
+            seconds,
+            operations: measured.requests,
+            iops: requests / seconds,
+            bytes_per_second: requests * load.block as f64 / seconds,
+            cpu_seconds: measured.own_cpu.as_secs_f64(),
+            latency: Latency::of(&measured.latency),
+        }
+    }
 }
 
 /// The measurements of one combination of block size, threads and depth.

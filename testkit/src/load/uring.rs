@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::queue::{Buffers, Queue, Request, buffers};
+use super::queue::{Buffers, Done, Queue, Request, buffers};
 use crate::device::buffer::Buffer;
 use crate::device::file::FileDevice;
 
@@ -56,13 +56,13 @@ impl Uring {
     }
 
     /// The outcome of a completion: all of the block, or an error.
-    fn take(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+    fn take(&mut self, done: &mut Vec<Done>) -> io::Result<()> {
         let mut failed = None;
         for entry in self.ring.completion() {
             self.in_flight -= 1;
             let slot = entry.user_data() as usize;
             match usize::try_from(entry.result()) {
-                Ok(bytes) if bytes == self.buffers[slot].read.len() => done.push(slot),
+                Ok(bytes) if bytes == self.buffers[slot].read.len() => done.push(Done { slot, latency: None }),
                 Ok(_) => failed = Some(io::ErrorKind::UnexpectedEof.into()),
                 Err(_) => failed = Some(io::Error::from_raw_os_error(-entry.result())),
             }
@@ -111,7 +111,7 @@ impl Queue for Uring {
         }
     }
 
-    fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+    fn wait(&mut self, done: &mut Vec<Done>) -> io::Result<()> {
         self.fresh = 0;
         loop {
             match self.ring.submit_and_wait(1) {

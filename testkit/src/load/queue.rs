@@ -20,6 +20,15 @@ pub struct Request {
     pub write: bool,
 }
 
+/// A request that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Its buffer, which is free again.
+    pub slot: usize,
+    /// How long it took, where the queue knows that better than who waits for it.
+    pub latency: Option<Duration>,
+}
+
 /// A queue of requests of one size, for one thread.
 pub trait Queue {
     /// Accepts a request; at the latest [`Queue::wait`] sends it.
@@ -28,18 +37,18 @@ pub trait Queue {
     /// What the device reports.
     fn submit(&mut self, request: Request) -> io::Result<()>;
 
-    /// Waits until at least one request is done and adds the slots of all that are to `done`.
+    /// Waits until at least one request is done and adds all that are to `done`.
     ///
     /// # Errors
     /// What the device reports for any of them.
-    fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()>;
+    fn wait(&mut self, done: &mut Vec<Done>) -> io::Result<()>;
 }
 
 /// One call at a time: each request is carried out when it is submitted.
 pub struct Calls {
     device: Arc<dyn Device>,
     buffers: Vec<Buffers>,
-    done: Vec<usize>,
+    done: Vec<Done>,
 }
 
 impl Calls {
@@ -76,11 +85,11 @@ impl Queue for Calls {
         } else {
             self.device.read(request.offset, &mut buffer.read)?;
         }
-        self.done.push(request.slot);
+        self.done.push(Done { slot: request.slot, latency: None });
         Ok(())
     }
 
-    fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+    fn wait(&mut self, done: &mut Vec<Done>) -> io::Result<()> {
         done.append(&mut self.done);
         Ok(())
     }
@@ -98,6 +107,7 @@ pub struct Iscsi {
     session: Session,
     block: u64,
     logical: u64,
+    access: Access,
     slots: Vec<Slot>,
     completions: Vec<iscsi::Completion<Vec<u8>>>,
 }
@@ -105,11 +115,22 @@ pub struct Iscsi {
 impl Iscsi {
     /// A queue for requests of `block` bytes on a disk with logical blocks of `logical` bytes.
     #[must_use]
-    pub fn new(session: Session, block: usize, logical: u32, depth: usize) -> Self {
+    pub fn new(session: Session, block: usize, logical: u32, depth: usize, access: Access) -> Self {
         let slot =
             |buffers: &Buffers| Slot { read: buffers.read.to_vec(), write: buffers.write.to_vec(), writes: false };
         let slots = buffers(block, depth).iter().map(slot).collect();
-        Self { session, block: block as u64, logical: u64::from(logical), slots, completions: Vec::new() }
+        let (block, logical) = (block as u64, u64::from(logical));
+        Self { session, block, logical, access, slots, completions: Vec::new() }
+    }
+}
+
+/// The ten-byte CDB where the address fits, as operating systems choose it.
+fn cdb(read: bool, lba: u64, blocks: u32, access: Access) -> Cdb {
+    match (u32::try_from(lba), u16::try_from(blocks), read) {
+        (Ok(lba), Ok(blocks), true) => Cdb::read10(lba, blocks, access),
+        (Ok(lba), Ok(blocks), false) => Cdb::write10(lba, blocks, access),
+        (_, _, true) => Cdb::read16(lba, blocks, access),
+        (_, _, false) => Cdb::write16(lba, blocks, access),
     }
 }
 
@@ -121,26 +142,27 @@ impl Queue for Iscsi {
         let (lba, blocks) = (request.offset / self.logical, (self.block / self.logical) as u32);
         let slot = &mut self.slots[request.slot];
         slot.writes = request.write;
-        let (cdb, transfer) = if request.write {
-            (Cdb::write16(lba, blocks, Access::default()), Transfer::Out(mem::take(&mut slot.write)))
-        } else {
-            (Cdb::read16(lba, blocks, Access::default()), Transfer::In(mem::take(&mut slot.read)))
+        let cdb = cdb(!request.write, lba, blocks, self.access);
+        let transfer = match request.write {
+            true => Transfer::Out(mem::take(&mut slot.write)),
+            false => Transfer::In(mem::take(&mut slot.read)),
         };
         self.session.submit(&cdb, transfer, request.slot as u64).map_err(|refused| io::Error::other(refused.error))
     }
 
-    fn wait(&mut self, done: &mut Vec<usize>) -> io::Result<()> {
+    fn wait(&mut self, done: &mut Vec<Done>) -> io::Result<()> {
         self.session.poll(PATIENCE, &mut self.completions).map_err(io::Error::other)?;
         for completion in self.completions.drain(..) {
             completion.result.map_err(io::Error::other)?;
             if completion.residual != iscsi::Residual::None {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                let what = format!("it moved another amount of data than it should: {:?}", completion.residual);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
             }
             let index = completion.cookie as usize;
             let slot = &mut self.slots[index];
             let place = if slot.writes { &mut slot.write } else { &mut slot.read };
             *place = completion.buffer.unwrap_or_default();
-            done.push(index);
+            done.push(Done { slot: index, latency: Some(completion.latency) });
         }
         Ok(())
     }

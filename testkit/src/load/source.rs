@@ -9,7 +9,7 @@ use crate::device::file::FileDevice;
 use crate::device::iscsi::initiator_name;
 use crate::device::open::open_file;
 use crate::device::{Access, Device, Geometry, OpenError, open};
-use crate::iscsi::{Options, Session, Url};
+use crate::iscsi::{self, Options, Session, Url};
 
 /// How requests to a file or a block device are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -97,7 +97,7 @@ impl Source {
             Self::File { device, .. } => Ok(Box::new(Calls::new(device.clone(), block, depth))),
             Self::Iscsi { url, geometry } => {
                 let session = Session::open(url, &initiator_name(), &Options::default()).map_err(io::Error::other)?;
-                Ok(Box::new(Iscsi::new(session, block, geometry.logical_block, depth)))
+                Ok(Box::new(Iscsi::new(session, block, geometry.logical_block, depth, iscsi::Access::default())))
             }
             Self::Other(device) if depth == 1 => Ok(Box::new(Calls::new(device.clone(), block, 1))),
             _ => {
