@@ -10,6 +10,7 @@
 //! - [`chap`]: the initiator's side of CHAP, with right and wrong responses.
 //! - [`proxy`]: passes PDUs on, and changes them.
 //! - `client` (feature `client`): connections on TCP by tokio, each wait bounded by a timeout.
+//! - `transcript` (feature `transcript`): sessions recorded as PDUs and replayed against another target.
 //!
 //! ```
 //! use iesp_initiator::{Digests, Initiator, field};
@@ -31,6 +32,8 @@ pub mod field;
 mod initiator;
 pub mod pdu;
 pub mod proxy;
+#[cfg(feature = "transcript")]
+pub mod transcript;
 
 pub use answer::{Answer, Malformed, text, untext};
 pub use iesp_iscsi::outbox::Digests;

@@ -43,6 +43,11 @@ pub const TASKS: &[Task] = &[
     task(Program::Harness, "nbd", "Run the verifier on disks that NBD servers have, some of which are killed or fail"),
     task(Program::Xtask, "no-std", "Link the crates for boards without std"),
     task(Program::Harness, "plants", "Run what tests targets against a target with a fault, which it has to find"),
+    task(
+        Program::Harness,
+        "transcript",
+        "Record sessions as PDUs from one build of iesp, and replay them against another",
+    ),
     task(Program::Harness, "vm", "Run a Linux guest in QEMU as the initiator"),
     task(
         Program::Boards,

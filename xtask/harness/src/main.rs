@@ -6,6 +6,7 @@
 mod bench;
 mod checksum;
 mod clients;
+mod commit;
 mod conformance;
 mod debian;
 mod disk;
@@ -15,6 +16,7 @@ mod nbd;
 mod nbd_server;
 mod plants;
 mod proxy;
+mod transcript;
 mod two_portals;
 mod vm;
 
@@ -40,6 +42,8 @@ enum Task {
     Nbd(nbd::Args),
     Plants(plants::Args),
     #[command(subcommand)]
+    Transcript(transcript::Task),
+    #[command(subcommand)]
     Vm(vm::Task),
 }
 
@@ -51,6 +55,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Disk(args) => disk::run(&args),
         Task::Nbd(args) => nbd::run(&args),
         Task::Plants(args) => plants::run(&args),
+        Task::Transcript(task) => transcript::run(&task),
         Task::Vm(task) => vm::run(&task),
     }
 }

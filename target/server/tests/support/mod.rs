@@ -1,5 +1,5 @@
 //! The real program on loopback, and an initiator that talks to it.
-#![allow(dead_code)] // Each test program uses a part of it.
+#![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 pub mod client;
 pub mod process;

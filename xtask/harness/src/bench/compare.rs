@@ -10,10 +10,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::Scale;
-use super::commit::Commit;
 use super::loads::Load;
 use super::peers::{Peer, Server};
 use super::sample::{Sample, Times, measure};
+use crate::commit::Commit;
 use crate::measure::cores::{self, Cores};
 use crate::measure::{Interval, Machine, MemoryFolder, Spread, full_image};
 

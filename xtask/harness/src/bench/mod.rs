@@ -11,10 +11,9 @@
 //! - `summary`: medians, ratios, verdicts.
 //! - `print`: tables.
 //! - `against`: two results compared.
-//! - `commit`, `compare`: iesp beside itself at a commit.
+//! - `compare`: iesp beside itself at a commit.
 
 mod against;
-mod commit;
 mod compare;
 mod istgt;
 mod loads;
@@ -32,11 +31,11 @@ use xtask_common::requirements;
 use xtask_common::workspace::{self, build_binary};
 
 use self::against::Kept;
-use self::commit::Commit;
 use self::loads::{LOADS, Load};
 use self::peers::{Peer, Server};
 use self::sample::{Sample, Times, measure};
 use self::summary::{LoadResult, check_proxy, summarise};
+use crate::commit::Commit;
 use crate::measure::{Interval, Machine, MemoryFolder, full_image};
 
 /// More than so many percent of CPU time used by others make results doubtful.
