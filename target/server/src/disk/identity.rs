@@ -53,7 +53,21 @@ pub fn known_of_export(address: &NbdAddress) -> Result<Option<Uuid>, Failure> {
 /// # Errors
 /// Where there is no state folder.
 pub fn place_of_export(address: &NbdAddress) -> Result<PathBuf, Failure> {
-    Ok(state_folder()?.join(EXPORTS).join(address.file_name() + ".uuid"))
+    let folder = state_folder()?.join(EXPORTS);
+    let own = folder.join(address.file_name() + ".uuid");
+    if own.exists() {
+        return Ok(own);
+    }
+    // The same export may have been served by another of its names, which initiators know by that identity.
+    let key = address.key();
+    let mut others: Vec<_> =
+        std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    others.sort();
+    let is_same = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".uuid"));
+        name.and_then(NbdAddress::of_file_name).is_some_and(|other| other.key().is_same(&key))
+    };
+    Ok(others.into_iter().find(is_same).unwrap_or(own))
 }
 
 fn kept_in(beside: PathBuf, made: &mut Vec<PathBuf>) -> Result<Uuid, Failure> {

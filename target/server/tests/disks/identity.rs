@@ -85,6 +85,40 @@ fn a_uuid_that_is_given_is_none_of_another_disk() {
     drop(Iesp::start(&["-d", &one, "--uuid", UUID]));
 }
 
+/// An export that is served by another name of its server is the same disk as before.
+#[test]
+fn an_export_keeps_its_identity_by_another_name() {
+    let folder = folder();
+    let port = crate::servers::free_port();
+    let arguments = ["-f", "-i", "127.0.0.1", "-p", &port.to_string(), "memory", "1M"].map(str::to_owned).into();
+    let started = crate::servers::Server::start("nbdkit", arguments, None, format!("nbd://127.0.0.1:{port}/"));
+    let Some(_server) = started else { return };
+    let serials = ["127.0.0.1", "localhost"].map(|host| {
+        configuration(folder.path(), &[("a", &[&format!("nbd = \"nbd://{host}:{port}/\"")])]);
+        let iesp = serve(folder.path(), &[]);
+        let mut client = session(&iesp, "a", 1);
+        attentions(&mut client, 0);
+        serial(&mut client, 0)
+    });
+    assert_eq!(serials[0], serials[1]);
+}
+
+/// A disk that gets another identity by a reload is another disk.
+#[test]
+fn another_uuid_comes_with_a_reload() {
+    let folder = folder();
+    image(folder.path(), "disk", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"disk\""])]);
+    let iesp = serve(folder.path(), &[]);
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    let before = serial(&mut client, 0);
+    configuration(folder.path(), &[("a", &[&format!("file = \"disk\"\nuuid = \"{UUID}\"")])]);
+    assert!(reload(&iesp).contains("LUN 0 of a replaced"));
+    assert_eq!(attentions(&mut client, 0), [(0x29, 0), (0x3f, 3)]);
+    assert_ne!(serial(&mut client, 0), before);
+}
+
 /// A link is a name: the disk is the same by it, and has no second identity.
 #[test]
 fn a_link_leads_to_the_identity_of_the_file() {

@@ -69,7 +69,13 @@ pub fn holes(file: &File, medium: Medium, len: u64) -> Option<u32> {
         return device_holes(file).map(|unit| unit.max(granularity));
     }
     let behind = len.next_multiple_of(u64::from(granularity));
-    match punch(file, behind, u64::from(granularity)) {
+    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    let punched = punch(file, behind, u64::from(granularity));
+    if let Ok(changed) = changed {
+        // Nothing of it was changed. Where the file is another user's this is not allowed, and does no harm.
+        let _ = file.set_modified(changed);
+    }
+    match punched {
         // No offset is larger: the file system was asked all the same.
         Err(error) if error.raw_os_error() != Some(Errno::FBIG.raw_os_error()) => None,
         _ => Some(granularity),

@@ -105,6 +105,13 @@ impl Address {
         ExportKey { server, export: self.export.clone() }
     }
 
+    /// The export that a file of this name belongs to.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        // Underscores stand for the escapes' percent signs, and are escaped themselves.
+        let uri = percent_decode_str(&name.replace('_', "%")).decode_utf8().ok()?.into_owned();
+        Self::parse(&uri).ok()
+    }
+
     /// A name for a file that belongs to this export.
     pub fn file_name(&self) -> String {
         utf8_percent_encode(&self.to_string(), NON_ALPHANUMERIC).to_string().replace('%', "_")
@@ -192,6 +199,7 @@ mod tests {
             ("nbds://box/x", Address { tls: true, ..tcp("box", 10809, "x") }),
         ] {
             assert_eq!(Address::parse(text), Ok(address.clone()), "{text}");
+            assert_eq!(Address::of_file_name(&address.file_name()), Some(address.clone()), "{text}");
             assert_eq!(Address::parse(&address.to_string()), Ok(address), "{text}");
         }
         let unix = Address { endpoint: Endpoint::Unix("/tmp/a b".into()), tls: false, export: "x".into() };

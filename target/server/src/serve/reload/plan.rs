@@ -153,5 +153,6 @@ fn is_same(old: &DiskConfig, new: &DiskConfig) -> bool {
 
 /// Whether two disks are the same thing, which is served in another way now.
 fn is_in_the_way(old: &DiskConfig, new: &DiskConfig) -> bool {
-    disk::is_same(&old.source, &new.source) && disk::differs(old, new).is_some()
+    let in_another_way = disk::differs(old, new).is_some() || old.uuid != new.uuid;
+    in_another_way && disk::is_same(&old.source, &new.source)
 }
