@@ -24,16 +24,24 @@ impl Buffer {
     /// # Panics
     /// `len` is more than an address space has.
     pub fn new(len: usize) -> Self {
+        Self::try_new(len).unwrap_or_else(|| handle_alloc_error(Self::layout(len)))
+    }
+
+    /// As [`Self::new`]; `None` where the system has no memory for it.
+    ///
+    /// # Panics
+    /// `len` is more than an address space has.
+    pub fn try_new(len: usize) -> Option<Self> {
         if len == 0 {
-            return Self { start: NonNull::dangling(), len, allocated: NonNull::dangling() };
+            return Some(Self { start: NonNull::dangling(), len, allocated: NonNull::dangling() });
         }
         let layout = Self::layout(len);
         // SAFETY: the layout has a size of at least one byte.
         let allocated = unsafe { alloc_zeroed(layout) };
-        let Some(allocated) = NonNull::new(allocated) else { handle_alloc_error(layout) };
+        let allocated = NonNull::new(allocated)?;
         // SAFETY: the layout has room for `len` bytes behind the next multiple of the alignment.
         let start = unsafe { allocated.add(allocated.align_offset(ALIGNMENT)) };
-        Self { start, len, allocated }
+        Some(Self { start, len, allocated })
     }
 
     /// A copy of `bytes`.
@@ -147,8 +155,24 @@ impl<'a> Buffers<'a> {
         let size = CLASSES[class];
         let enough = |left: i64| Some(left - size as i64).filter(|left| *left >= 0);
         self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).ok()?;
-        self.charged += size;
-        Some(Buffer::new(size))
+        let buffer = Buffer::try_new(size);
+        if buffer.is_none() {
+            self.budget.left.fetch_add(size as i64, Ordering::Relaxed);
+        } else {
+            self.charged += size;
+        }
+        buffer
+    }
+
+    /// Gives all unused ones back: others may need them.
+    pub fn release(&mut self) {
+        for class in &mut self.free {
+            class.clear();
+            class.shrink_to_fit();
+        }
+        self.charged -= self.kept;
+        self.budget.left.fetch_add(self.kept as i64, Ordering::Relaxed);
+        self.kept = 0;
     }
 
     /// Gives a buffer back.
@@ -203,6 +227,8 @@ mod tests {
         buffers.give(first);
         assert!(buffers.take(65_000).is_some());
         buffers.give(second);
+        buffers.release();
+        assert_eq!(budget.left.load(Ordering::Relaxed), 64 << 10, "what is unused is not kept from others");
         drop(buffers);
         assert_eq!(budget.left.load(Ordering::Relaxed), 128 << 10);
     }

@@ -83,6 +83,7 @@ fn act(cli: &Cli, matches: clap::ArgMatches) -> Result<(), Failure> {
             let sockets = service::sockets()?;
             // Before anything that others can see, such as a port or a PID file: they may send signals at once.
             let signals = serve::Signals::take()?;
+            system::prepare();
             let given = Given::new(matches);
             let config = Config::load(cli, &given)?;
             logging::start(&config.log)?;

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use iesp_iscsi::outbox::Digests;
+use iesp_iscsi::pdu::LoginStatus;
 use iesp_scsi::NexusId;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
 
+use crate::connection::Refused;
 use crate::luns::{Lun, Luns};
 use crate::messages::{Message, Receipt};
 use crate::node::PortalId;
 
 /// Sessions that a target may have at a time.
-pub const SESSIONS: usize = 64;
+pub const SESSIONS: usize = 1024;
 
 /// The tag of the one target portal group (RFC 7143 4.1).
 pub const PORTAL_GROUP: u16 = 1;
@@ -75,6 +77,18 @@ impl Who {
     }
 }
 
+impl Registry {
+    fn free_nexus(&self) -> Option<NexusId> {
+        let mut taken = [0_u64; SESSIONS / 64];
+        for session in &self.sessions {
+            let number = usize::from(session.nexus.0);
+            taken[number / 64] |= 1 << (number % 64);
+        }
+        let word = taken.iter().position(|word| *word != u64::MAX)?;
+        Some(NexusId((word * 64) as u16 + taken[word].trailing_ones() as u16))
+    }
+}
+
 impl Target {
     /// A target with nobody there.
     pub fn new(name: String, luns: Luns) -> Self {
@@ -113,15 +127,22 @@ impl Target {
     }
 
     /// A session begins, when the one with the same initiator name and ISID has ended (RFC 7143 6.3.5), with the logical units
-    /// that there are; others are told of by a message. `None` where that
-    /// does not end, there are too many, or the target is served no longer.
-    pub async fn join(self: &Arc<Self>, who: Who, mail: UnboundedSender<Message>) -> Option<(Guest, Arc<Luns>)> {
+    /// that there are; others are told of by a message. There are `most` at a time.
+    ///
+    /// # Errors
+    /// Where that does not end, there are too many, or the target is served no longer.
+    pub async fn join(
+        self: &Arc<Self>,
+        who: Who,
+        mail: UnboundedSender<Message>,
+        most: usize,
+    ) -> Result<(Guest, Arc<Luns>), Refused> {
         tokio::time::timeout(REINSTATEMENT, async {
             loop {
                 let ended = {
                     let mut registry = self.registry();
                     let old = registry.sessions.iter().find(|old| old.who.is(&who.initiator, who.isid));
-                    let Some(old) = old else { return self.admit_session(&mut registry, who, mail) };
+                    let Some(old) = old else { return self.admit_session(&mut registry, who, mail, most) };
                     // A connection that has ended meanwhile says so by `ended`.
                     let _ = old.mail.send(Message::Close("the initiator logged in again"));
                     // Made before the lock is given up: it hears of an end from now on.
@@ -131,8 +152,7 @@ impl Target {
             }
         })
         .await
-        .ok()
-        .flatten()
+        .unwrap_or(Err(Refused(LoginStatus::TargetError)))
     }
 
     fn admit_session(
@@ -140,18 +160,22 @@ impl Target {
         registry: &mut Registry,
         who: Who,
         mail: UnboundedSender<Message>,
-    ) -> Option<(Guest, Arc<Luns>)> {
+        most: usize,
+    ) -> Result<(Guest, Arc<Luns>), Refused> {
         if registry.closed {
-            return None;
+            return Err(Refused(LoginStatus::TargetRemoved));
         }
-        let free = |nexus: &NexusId| !registry.sessions.iter().any(|session| session.nexus == *nexus);
-        let nexus = (0..SESSIONS as u16).map(NexusId).find(free)?;
+        // Asked again under the lock that admits: other logins may have completed since this one was let in.
+        if registry.sessions.len() >= most {
+            return Err(Refused(LoginStatus::OutOfResources));
+        }
+        let nexus = registry.free_nexus().ok_or(Refused(LoginStatus::OutOfResources))?;
         for lun in registry.luns.iter() {
             lun.unit.nexus_established(lun.nexus(nexus));
         }
         let ended = Arc::new(Notify::new());
         registry.sessions.push(Session { who, nexus, mail, ended });
-        Some((Guest { target: Arc::clone(self), nexus }, Arc::clone(&registry.luns)))
+        Ok((Guest { target: Arc::clone(self), nexus }, Arc::clone(&registry.luns)))
     }
 
     /// Tasks of a logical unit may wait for one that ended.

@@ -78,9 +78,15 @@ fn connections_that_are_cut_in_the_middle_of_a_write_leave_nothing_behind() {
 /// 6.3.5: the session that is reinstated makes its own room.
 #[test]
 fn a_full_target_takes_back_an_initiator_that_it_knows() {
-    let server = Iesp::ram("1M");
-    let clients: Vec<_> =
-        (0..64).map(|number| Client::login_as(server.address(), Client::isid(number), KEYS)).collect();
+    let folder = folder();
+    let file = folder.path().join("iesp.toml");
+    let text = "[[portal]]\nlisten = \"127.0.0.1\"\nport = 0\n[limits]\nsessions = 8\n\
+        [[target]]\nname = \"test\"\n[[target.lun]]\nram = \"1M\"\n";
+    std::fs::write(&file, text).expect("a file");
+    let mut program = support::process::command(&["--config", file.to_str().expect("a plain path")]);
+    program.env("RUNTIME_DIRECTORY", folder.path()).env("STATE_DIRECTORY", folder.path());
+    let server = Iesp::spawn(program);
+    let clients: Vec<_> = (0..8).map(|number| Client::login_as(server.address(), Client::isid(number), KEYS)).collect();
     let mut late = Client::connect(server.address());
     late.initiator.isid = Client::isid(64);
     assert_eq!(late.log_in("test", "").status, LoginStatus::OutOfResources);

@@ -13,5 +13,5 @@ mod turn;
 
 pub use early::{Early, NoRoom};
 pub use management::{DATA_LIMIT, Decision, Effect, Management, Quiet, Scope};
-pub use tasks::Tasks;
+pub use tasks::{Places, Tasks};
 pub use turn::Turn;

@@ -24,13 +24,23 @@ struct Entry {
     is_in_line: bool,
 }
 
-/// Room for `TASKS` tasks by their numbers, each with a `T` of the driver's.
+/// Where a driver keeps its parts of tasks, by their numbers.
+pub trait Places: IndexMut<usize> {
+    /// Makes the place of this number, where it is not there yet.
+    fn make(&mut self, at: usize);
+}
+
+impl<T, const TASKS: usize> Places for [T; TASKS] {
+    fn make(&mut self, _at: usize) {}
+}
+
+/// Room for `TASKS` tasks by their numbers, each with the driver's part of it.
 ///
 /// The driver's part stays where it is when a task ends: what it holds is to be taken out before.
 #[derive(Debug)]
-pub struct Tasks<T, const TASKS: usize> {
+pub struct Tasks<P, const TASKS: usize> {
     entries: [Entry; TASKS],
-    theirs: [T; TASKS],
+    theirs: P,
     count: usize,
     /// Ordered tasks among them.
     ordered: usize,
@@ -39,9 +49,9 @@ pub struct Tasks<T, const TASKS: usize> {
     arrivals: u32,
 }
 
-impl<T, const TASKS: usize> Tasks<T, TASKS> {
-    /// No task; `vacant` makes the driver's part of each place.
-    pub fn new(vacant: impl FnMut(usize) -> T) -> Self {
+impl<P: Places<Output: Sized>, const TASKS: usize> Tasks<P, TASKS> {
+    /// No task, with room for the driver's parts.
+    pub const fn new(places: P) -> Self {
         const FREE: Entry = Entry {
             arrival: 0,
             lun: 0,
@@ -50,20 +60,12 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
             is_aborted: false,
             is_in_line: false,
         };
-        Self {
-            entries: [FREE; TASKS],
-            theirs: core::array::from_fn(vacant),
-            count: 0,
-            ordered: 0,
-            aborted: 0,
-            in_line: 0,
-            arrivals: 0,
-        }
+        Self { entries: [FREE; TASKS], theirs: places, count: 0, ordered: 0, aborted: 0, in_line: 0, arrivals: 0 }
     }
 
     /// A task for the logical unit `lun` came; the driver's part of its place.
     #[inline]
-    pub fn occupy(&mut self, id: TaskId, lun: u16, attribute: TaskAttribute) -> &mut T {
+    pub fn occupy(&mut self, id: TaskId, lun: u16, attribute: TaskAttribute) -> &mut P::Output {
         let entry = &mut self.entries[id.index()];
         debug_assert!(!entry.is_there, "a task's number is used again only when it has ended");
         self.arrivals = self.arrivals.wrapping_add(1);
@@ -71,6 +73,7 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
         *entry = Entry { arrival, lun, attribute, is_there: true, is_aborted: false, is_in_line: false };
         self.count += 1;
         self.ordered += usize::from(attribute == TaskAttribute::Ordered);
+        self.theirs.make(id.index());
         &mut self.theirs[id.index()]
     }
 
@@ -94,16 +97,16 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
 
     /// The driver's part of a task that is there.
     #[inline]
-    pub fn get(&self, id: TaskId) -> Option<&T> {
+    pub fn get(&self, id: TaskId) -> Option<&P::Output> {
         self.entry(id)?;
-        self.theirs.get(id.index())
+        Some(&self.theirs[id.index()])
     }
 
     /// The same, to be changed.
     #[inline]
-    pub fn get_mut(&mut self, id: TaskId) -> Option<&mut T> {
+    pub fn get_mut(&mut self, id: TaskId) -> Option<&mut P::Output> {
         self.entry(id)?;
-        self.theirs.get_mut(id.index())
+        Some(&mut self.theirs[id.index()])
     }
 
     /// The logical unit of the task that is or was last at this place.
@@ -119,8 +122,8 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
     }
 
     /// The driver's parts of the tasks that are there.
-    pub fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
-        self.there().filter_map(|(id, _)| Some((id, self.theirs.get(id.index())?)))
+    pub fn iter(&self) -> impl Iterator<Item = (TaskId, &P::Output)> {
+        self.there().map(|(id, _)| (id, &self.theirs[id.index()]))
     }
 
     fn there(&self) -> impl Iterator<Item = (TaskId, &Entry)> {
@@ -211,7 +214,7 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
     }
 
     /// A task of a scope that was aborted and has not ended yet, where `is_meant` says so of the driver's part.
-    pub fn aborted(&self, scope: Scope, is_meant: impl Fn(&T) -> bool) -> Option<TaskId> {
+    pub fn aborted(&self, scope: Scope, is_meant: impl Fn(&P::Output) -> bool) -> Option<TaskId> {
         if self.aborted == 0 {
             return None;
         }
@@ -223,22 +226,22 @@ impl<T, const TASKS: usize> Tasks<T, TASKS> {
             };
             (is_there && entry.is_aborted).then_some(id)
         };
-        self.there().filter_map(of_scope).find(|id| self.theirs.get(id.index()).is_some_and(&is_meant))
+        self.there().filter_map(of_scope).find(|id| is_meant(&self.theirs[id.index()]))
     }
 }
 
-impl<T, const TASKS: usize> Index<TaskId> for Tasks<T, TASKS> {
-    type Output = T;
+impl<P: Places<Output: Sized>, const TASKS: usize> Index<TaskId> for Tasks<P, TASKS> {
+    type Output = P::Output;
 
     #[inline]
-    fn index(&self, id: TaskId) -> &T {
+    fn index(&self, id: TaskId) -> &P::Output {
         &self.theirs[id.index()]
     }
 }
 
-impl<T, const TASKS: usize> IndexMut<TaskId> for Tasks<T, TASKS> {
+impl<P: Places<Output: Sized>, const TASKS: usize> IndexMut<TaskId> for Tasks<P, TASKS> {
     #[inline]
-    fn index_mut(&mut self, id: TaskId) -> &mut T {
+    fn index_mut(&mut self, id: TaskId) -> &mut P::Output {
         &mut self.theirs[id.index()]
     }
 }
@@ -250,8 +253,8 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn with(tasks: &[(u16, TaskAttribute)]) -> Tasks<usize, 8> {
-        let mut table = Tasks::new(|at| at);
+    fn with(tasks: &[(u16, TaskAttribute)]) -> Tasks<[usize; 8], 8> {
+        let mut table = Tasks::new(core::array::from_fn(|at| at));
         // As after 2^32 commands: what came later has a smaller number.
         table.arrivals = u32::MAX - 1;
         for (at, (lun, attribute)) in tasks.iter().enumerate() {
@@ -260,7 +263,7 @@ mod tests {
         table
     }
 
-    fn line(tasks: &Tasks<usize, 8>) -> Vec<u16> {
+    fn line(tasks: &Tasks<[usize; 8], 8>) -> Vec<u16> {
         let mut after = None;
         core::iter::from_fn(|| {
             let (id, arrival) = tasks.next_in_line(after)?;
@@ -275,7 +278,7 @@ mod tests {
         use TaskAttribute::{HeadOfQueue, Ordered, Simple};
         let all = [(0, Simple), (0, Ordered), (1, Ordered), (0, Simple), (0, HeadOfQueue)];
         let mut tasks = with(&all);
-        let waits = |tasks: &Tasks<usize, 8>| (0..5).map(|at| tasks.must_wait(TaskId(at))).collect::<Vec<_>>();
+        let waits = |tasks: &Tasks<[usize; 8], 8>| (0..5).map(|at| tasks.must_wait(TaskId(at))).collect::<Vec<_>>();
         assert_eq!(waits(&tasks), [false, true, false, true, false]);
         tasks.vacate(TaskId(0));
         assert_eq!(waits(&tasks), [false, false, false, true, false]);
@@ -308,7 +311,7 @@ mod tests {
         tasks.mark_aborted(TaskId(2));
         assert_eq!((tasks.youngest(Some(0)), tasks.youngest(None)), (Some(TaskId(0)), Some(TaskId(1))));
         tasks.vacate(TaskId(0));
-        let aborted = |tasks: &Tasks<usize, 8>, scope| tasks.aborted(scope, |_| true);
+        let aborted = |tasks: &Tasks<[usize; 8], 8>, scope| tasks.aborted(scope, |_| true);
         assert!(tasks.youngest(Some(0)).is_none() && tasks.any_of(|lun| lun == 0));
         for scope in [Scope::Unit(0), Scope::Session, Scope::Task(TaskId(2))] {
             assert_eq!(aborted(&tasks, scope), Some(TaskId(2)));

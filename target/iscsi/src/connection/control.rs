@@ -38,6 +38,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             }
             Progress::Complete(response, len) => {
                 self.login_response(LoginResponse { tsih: self.tsih, ..response }, &text[..len], out);
+                self.accepted = Some(response);
                 if let Some(established) = self.login.established() {
                     self.parameters = *established.parameters;
                     self.discovery = established.target.is_none();
@@ -51,6 +52,18 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
                 Err(Close::LoginFailed(response.status))
             }
         }
+    }
+
+    /// Refuses a login after [`Event::LoggedIn`]: who may come in has changed meanwhile, or another took the last place. What the
+    /// outbox was given for the event must have been taken back; the connection is closed once this was sent.
+    pub fn refuse_completed(&mut self, status: LoginStatus, out: &mut Outbox<'_>) {
+        let Some(accepted) = self.accepted.take() else { return };
+        self.digests = Digests::default();
+        // RFC 7143 11.13.4: the StatSN of the response that is not sent.
+        self.stat_sn = self.stat_sn.wrapping_sub(1);
+        self.phase = Phase::Login;
+        // 11.13.5: a refusal has no stages and no TSIH.
+        self.login_response(LoginResponse { status, tsih: 0, transit: false, ..accepted }, &[], out);
     }
 
     fn login_response(&mut self, response: LoginResponse, text: &[u8], out: &mut Outbox<'_>) {

@@ -23,7 +23,7 @@ use crate::discovery::TextPhase;
 use crate::login::{Established, Login};
 use crate::outbox::Digests;
 use crate::params::{Limits, Parameters};
-use crate::pdu::{LoginStatus, LogoutReason, TaskAttribute, TaskRequest};
+use crate::pdu::{LoginResponse, LoginStatus, LogoutReason, TaskAttribute, TaskRequest};
 use data_out::Placing;
 use slots::Slots;
 use timers::Timers;
@@ -226,6 +226,8 @@ pub struct Connection<const TASKS: usize, const TEXT: usize = TEXT_MAX> {
     early: receive::Early,
     timers: Timers,
     digests: Digests,
+    /// The response that accepted the login.
+    accepted: Option<LoginResponse>,
     statistics: Statistics,
 }
 
@@ -253,6 +255,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             early: receive::Early::default(),
             timers: Timers::new(timeouts, now),
             digests: Digests::default(),
+            accepted: None,
             statistics: Statistics::default(),
         }
     }
@@ -277,6 +280,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
             early,
             timers,
             digests,
+            accepted,
             statistics,
         } = self;
         *phase = Phase::Login;
@@ -293,6 +297,7 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         *early = receive::Early::default();
         *timers = Timers::new(timeouts, now);
         *digests = Digests::default();
+        *accepted = None;
         *statistics = Statistics::default();
     }
 

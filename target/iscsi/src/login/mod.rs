@@ -49,6 +49,8 @@ pub struct Established<'a> {
     pub isid: [u8; 6],
     /// CID.
     pub cid: u16,
+    /// The initiator has proven by CHAP who it is.
+    pub authenticated: bool,
     /// What holds now.
     pub parameters: &'a Parameters,
 }
@@ -239,6 +241,7 @@ impl<const TEXT: usize> Login<TEXT> {
             target: names.session_target(),
             isid: identity.isid,
             cid: identity.cid,
+            authenticated: self.authentication,
             parameters: &self.parameters,
         })
     }

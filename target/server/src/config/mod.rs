@@ -112,7 +112,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             digests: true,
-            connections: 512,
+            connections: 4096,
             sessions: SESSIONS,
             window: WINDOW_MAX,
             memory: 1 << 30,

@@ -121,7 +121,8 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
             let _ = crate::ring::start();
             let listener = TcpListener::from_std(listener).expect("a listener");
             let (stream, peer) = listener.accept().await.expect("a connection");
-            super::serve(node, stream, PortalId(0), peer).await;
+            let guest = node.admit(PortalId(0), 1).expect("a place");
+            super::serve(stream, peer, guest).await;
         });
         drop(runtime);
         crate::ring::end();

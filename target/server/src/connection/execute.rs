@@ -10,8 +10,8 @@ use iesp_scsi::{
 };
 use iesp_session::Turn;
 
+use super::Driver;
 use super::tasks::{Read, State, Workspace};
-use super::{ANSWER_ROOM, Driver};
 use crate::backend::{Patience, Served};
 use crate::buffers::Buffer;
 use crate::latency;
@@ -38,6 +38,7 @@ impl Driver<'_> {
         let transfer = Transfer { data_out: command.data_out, data_in: command.data_in };
         let task = lun.unit.begin(lun.nexus(nexus), luns.inventory(), cdb, transfer);
         let wanted = task.data_out_len().min(command.data_out);
+        self.is_lean = false;
         let slot = self.slots.occupy(command.task, lun.number, command.attribute);
         slot.begin(Some(task), command.data_in);
         slot.data_len = wanted as usize;
@@ -147,7 +148,7 @@ impl Driver<'_> {
         }
         self.turn = Turn::begin(self.clock.nanos());
         for _ in 0..self.resting.len() {
-            if self.outgoing.room() < ANSWER_ROOM || self.turn.is_over() {
+            if self.outgoing.room() < self.answer_room() || self.turn.is_over() {
                 return;
             }
             let Some(id) = self.resting.pop_front() else { return };

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::socket::Inbox;
 use super::tasks::State;
-use super::{ANSWER_ROOM, Driver, End, Next};
+use super::{Driver, End, Next};
 use crate::buffers::Buffer;
 use crate::node::Door;
 
@@ -112,7 +112,7 @@ impl Driver<'_> {
 
     fn consume(&mut self, inbox: &mut Inbox, now: u64) -> Result<Next, End> {
         loop {
-            if self.outgoing.room() < ANSWER_ROOM {
+            if self.outgoing.room() < self.answer_room() {
                 return Ok(Next::Send);
             }
             if self.logging_out || self.ending.is_some() {
@@ -173,7 +173,8 @@ impl Driver<'_> {
     /// The unit at the front of `bytes`, which may have been kept since it came.
     fn take_unit(&mut self, bytes: &[u8], now: u64, was_kept: bool) -> Result<Taken, End> {
         let digests = self.protocol.digests();
-        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        let before = self.outgoing.len;
+        let mut out = Outbox::new(&mut self.outgoing.bytes, before);
         let mut door = Door::new(self.node, self.portal, self.local, self.listing.take());
         let received = if was_kept {
             self.protocol.turn(now, bytes, &mut out, &mut door)
@@ -209,7 +210,10 @@ impl Driver<'_> {
             Event::DataFault { task, fault } => self.gathered(task, Some(fault)),
             Event::TaskManagement(request, named) => self.manage(request, named),
             Event::Logout => self.begin_logout(),
-            Event::LoggedIn => joined = true,
+            Event::LoggedIn => {
+                joined = true;
+                self.accepted_at = before;
+            }
             Event::Early { cmd_sn } => {
                 let unit = &bytes[..consumed];
                 let kept = self.early.keep(cmd_sn, consumed, || unit.to_vec());

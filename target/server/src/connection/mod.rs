@@ -28,12 +28,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use iesp_iscsi::connection::OUTBOX_MIN;
-use iesp_iscsi::pdu::AsyncEvent;
+use iesp_iscsi::connection::{OUTBOX_MIN, TEXT_MAX};
+use iesp_iscsi::login::Admission;
+use iesp_iscsi::pdu::{AsyncEvent, LoginStatus};
 use iesp_iscsi::{Close, Connection, Outbox, TaskId};
 use iesp_session::{Early, Turn};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, Sleep, timeout};
 
 use crate::buffers::Buffers;
@@ -41,7 +42,7 @@ use crate::clock::Clock;
 use crate::latency::Ended;
 use crate::luns::Luns;
 use crate::messages::Message;
-use crate::node::{Entry, Listing, Node, PortalId};
+use crate::node::{Admitted, Entry, Listing, Node, PortalId};
 use crate::statistics::{Failure, Refusal, Session};
 use crate::target::{Guest, Who};
 use crate::threads::Served;
@@ -71,6 +72,12 @@ const GIVE_WAY: u64 = 1_000_000;
 const EARLY_PDUS: usize = 256;
 const EARLY_BYTES: usize = 1 << 20;
 
+/// Bytes of the largest PDU of a login: a header, all that may stand behind it, and text.
+const LOGIN_UNIT: usize = 48 + 255 * 4 + 4 + TEXT_MAX + 4;
+
+/// After so many milliseconds without anything to do a session gives back what others may need.
+const IDLE: u64 = 2000;
+
 /// How long a peer may leave what is sent to it unread.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -96,6 +103,9 @@ pub enum End {
     #[error("{0}")]
     Io(#[from] io::Error),
 }
+
+/// A login that is complete is refused after all.
+pub struct Refused(pub LoginStatus);
 
 /// What to do when nothing more can be done at once.
 enum Next {
@@ -128,7 +138,13 @@ pub struct Driver<'t> {
     leaving: Vec<Leaving>,
     inbox: Inbox,
     outgoing: Outgoing,
-    slots: Box<Slots>,
+    /// Bytes of the largest PDU that the initiator may send.
+    largest: usize,
+    /// The outgoing bytes that were there before the response that completes the login.
+    accepted_at: usize,
+    /// What an idle session needs not was given back.
+    is_lean: bool,
+    slots: Slots,
     workspace: Workspace,
     spare: Vec<Workspace>,
     buffers: Buffers<'t>,
@@ -170,16 +186,37 @@ pub struct Driver<'t> {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(node: Arc<Node>, mut stream: TcpStream, portal: PortalId, peer: SocketAddr) {
-    let (mail, mailbox) = unbounded_channel();
-    let entry = node.enter(portal, mail.clone());
+pub async fn serve(stream: TcpStream, peer: SocketAddr, guest: Admitted) {
+    let Admitted { node, portal, entry, mail, mut mailbox } = guest;
+    let mut stream = stream;
+    let began = node.clock.now();
     let Ok(local) = stream.local_addr() else { return };
+    if !says_something(&stream, &mut mailbox, node.catalog().settings.timeouts.login).await {
+        return tracing::debug!(%peer, "connected, and said nothing");
+    }
     let _served = Served::begin();
-    let mut driver = Driver::new(&node, portal, [local, peer], entry, mail, mailbox);
+    let Some(driver) = Driver::new(&node, portal, [local, peer], entry, (mail, mailbox), began) else {
+        return tracing::warn!(%peer, "refused: there is no memory for a connection");
+    };
+    let mut driver = Box::new(driver);
     let end = driver.run(&mut stream).await;
     driver.finish(&mut stream, &end).await;
     driver.tell(&end);
     driver.count_end(&end);
+}
+
+/// Whether anything comes in time (0: any time will do). Until then a connection is little more than its socket.
+async fn says_something(stream: &TcpStream, mailbox: &mut UnboundedReceiver<Message>, limit: u64) -> bool {
+    let told =
+        async { while !matches!(mailbox.recv().await, None | Some(Message::Close(_) | Message::Shutdown(_))) {} };
+    let first = async {
+        let late = Duration::from_millis(if limit == 0 { u64::MAX / 1_000_000 } else { limit });
+        matches!(timeout(late, stream.peek(&mut [0])).await, Ok(Ok(1..)))
+    };
+    tokio::select! {
+        said = first => said,
+        () = told => false,
+    }
 }
 
 impl<'t> Driver<'t> {
@@ -188,18 +225,16 @@ impl<'t> Driver<'t> {
         portal: PortalId,
         [local, peer]: [SocketAddr; 2],
         entry: Entry,
-        mail: UnboundedSender<Message>,
-        mailbox: UnboundedReceiver<Message>,
-    ) -> Self {
+        (mail, mailbox): (UnboundedSender<Message>, UnboundedReceiver<Message>),
+        began: u64,
+    ) -> Option<Self> {
         let clock = node.clock;
         let catalog = node.catalog();
         let settings = catalog.settings;
         let limits = settings.limits;
-        let largest = <Connection<TASKS>>::largest_unit(&limits);
-        Self {
+        Some(Self {
             node,
-            protocol: Connection::new(limits, settings.timeouts, entry.tsih(), clock.now())
-                .with_window(settings.window),
+            protocol: Connection::new(limits, settings.timeouts, entry.tsih(), began).with_window(settings.window),
             clock,
             entry,
             portal,
@@ -209,10 +244,13 @@ impl<'t> Driver<'t> {
             peer,
             luns: Arc::default(),
             leaving: Vec::new(),
-            inbox: Inbox::new(largest),
-            outgoing: Outgoing::new(OUTGOING + STALLED_ROOM + ANSWER_ROOM.max(largest + OUTBOX_MIN)),
+            inbox: Inbox::for_login(LOGIN_UNIT)?,
+            outgoing: Outgoing::new(4 * OUTBOX_MIN)?,
+            largest: <Connection<TASKS>>::largest_unit(&limits),
+            accepted_at: 0,
+            is_lean: true,
             slots: tasks::no_tasks(),
-            workspace: Workspace::new(),
+            workspace: Workspace::none(),
             spare: Vec::new(),
             buffers: Buffers::new(&node.budget),
             reading: VecDeque::with_capacity(TASKS),
@@ -240,6 +278,31 @@ impl<'t> Driver<'t> {
             company: company::Company::default(),
             #[cfg(target_os = "linux")]
             waiting: waiting::Waiting::new(local.ip() == peer.ip()),
+        })
+    }
+
+    /// What must be free of the outgoing bytes before a PDU is taken.
+    #[inline]
+    const fn answer_room(&self) -> usize {
+        if self.joined { ANSWER_ROOM } else { OUTBOX_MIN }
+    }
+
+    /// Room for a session. False where there is no memory for it.
+    fn grow(&mut self) -> bool {
+        let capacity = OUTGOING + STALLED_ROOM + ANSWER_ROOM.max(self.largest + OUTBOX_MIN);
+        self.workspace = Workspace::new();
+        self.inbox.grow(self.largest) && self.outgoing.grow(capacity)
+    }
+
+    /// Nothing is under way, and nothing came for a while: what others may need is given back.
+    fn give_back(&mut self) {
+        self.slots = tasks::no_tasks();
+        self.spare.clear();
+        self.buffers.release();
+        self.is_lean = true;
+        if self.outgoing.is_empty() && self.inbox.pending().is_empty() && self.placing.is_none() {
+            // Fresh memory is not there before it is used. Where there is none, the old one stays.
+            let _ = self.grow();
         }
     }
 
@@ -293,7 +356,7 @@ impl<'t> Driver<'t> {
             if let Next::Join = next {
                 match self.join().await {
                     Ok(()) => continue,
-                    Err(end) => return end,
+                    Err(Refused(status)) => return self.refuse(status),
                 }
             }
             #[cfg(target_os = "linux")]
@@ -350,25 +413,48 @@ impl<'t> Driver<'t> {
         }
     }
 
+    /// The login is refused after all.
+    fn refuse(&mut self, status: LoginStatus) -> End {
+        self.outgoing.len = self.accepted_at;
+        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
+        self.protocol.refuse_completed(status, &mut out);
+        self.outgoing.len = out.len();
+        Close::LoginFailed(status).into()
+    }
+
     /// The session that this login reinstates ends first (RFC 7143 6.3.5); the login's last response waits for that.
-    async fn join(&mut self) -> Result<(), End> {
+    async fn join(&mut self) -> Result<(), Refused> {
         let Some(established) = self.protocol.established() else {
-            return Err(End::Closed("the login has no initiator"));
+            return Err(Refused(LoginStatus::InitiatorError));
         };
         let (peer, name) = (self.peer, established.initiator.to_owned());
         let to = established.target.unwrap_or("discovery").to_owned();
-        if let Some(name) = established.target {
-            let (initiator, isid) = (established.initiator.to_owned(), established.isid);
+        if let Some(wanted) = established.target {
+            let (initiator, isid, authenticated) = (name.clone(), established.isid, established.authenticated);
             let (tsih, portal, peer, local) = (self.entry.tsih(), self.portal, self.peer, self.local);
             let (since, digests) = (Instant::now().into_std(), self.protocol.digests());
             let who = Who { initiator, isid, tsih, peer, portal, local, since, digests };
-            let offer = self.node.catalog().find(name, self.portal).cloned();
-            let target = offer.ok_or(End::Closed("the target is served no longer"))?.target;
-            let guest = target.join(who, self.mail.clone()).await;
-            let (guest, luns) = guest.ok_or(End::Closed("too many sessions, or the old one does not end"))?;
+            let catalog = self.node.catalog();
+            let offer = catalog.find(wanted, portal).ok_or(Refused(LoginStatus::NotFound))?;
+            let (guest, luns) = offer.target.join(who, self.mail.clone(), catalog.settings.sessions).await?;
+            // What is offered may have changed since the login began. Whoever changes it later sees this session.
+            let catalog = self.node.catalog();
+            let offer = catalog.find(wanted, portal).ok_or(Refused(LoginStatus::NotFound))?;
+            match offer.access.admit(&name) {
+                Admission::Open => {}
+                Admission::Authenticated if authenticated => {}
+                Admission::Authenticated => return Err(Refused(LoginStatus::AuthenticationFailure)),
+                Admission::NotFound => return Err(Refused(LoginStatus::NotFound)),
+                Admission::Forbidden => return Err(Refused(LoginStatus::AuthorizationFailure)),
+                Admission::Unavailable => return Err(Refused(LoginStatus::ServiceUnavailable)),
+            }
             self.luns = Arc::new(Luns::clone(&luns));
             self.entry.renew(&self.luns, self.protocol.statistics());
             self.guest = Some(guest);
+            self.entry.keep();
+        }
+        if !self.grow() {
+            return Err(Refused(LoginStatus::OutOfResources));
         }
         self.joined = true;
         if let Some(established) = self.protocol.established() {
@@ -499,7 +585,7 @@ impl<'t> Driver<'t> {
     fn poll_messages(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         loop {
-            if self.outgoing.room() >= ANSWER_ROOM {
+            if self.outgoing.room() >= self.answer_room() {
                 let Some(message) = self.next_message(cx) else { return any };
                 self.receive(message);
             } else {
@@ -555,7 +641,9 @@ impl<'t> Driver<'t> {
     fn arm(&mut self, sleep: &mut Pin<Box<Sleep>>) {
         let management = self.management.functions.poll_timeout();
         let stalled = self.stalled.map(|since| since + SEND_LIMIT.as_millis() as u64);
-        let Some(due) = [self.protocol.poll_timeout(), management, stalled].into_iter().flatten().min() else { return };
+        let idle = (!self.is_lean && self.slots.is_empty()).then_some(self.round / 1_000_000 + IDLE);
+        let due = [self.protocol.poll_timeout(), management, stalled, idle].into_iter().flatten().min();
+        let Some(due) = due else { return };
         let due = self.clock.instant(due);
         if self.deadline.is_none_or(|deadline| due < deadline) {
             self.deadline = Some(due);
@@ -565,8 +653,12 @@ impl<'t> Driver<'t> {
 
     fn on_time(&mut self) -> Result<(), End> {
         let now = self.clock.now();
+        if !self.is_lean && self.slots.is_empty() && now >= self.round / 1_000_000 + IDLE {
+            self.give_back();
+        }
+        let is_due = self.protocol.poll_timeout().is_some_and(|due| due <= now);
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        if out.room() < OUTBOX_MIN {
+        if is_due && out.room() < OUTBOX_MIN {
             return Err(End::Closed("the initiator does not take what is sent to it"));
         }
         let result = self.protocol.handle_timeout(now, &mut out);

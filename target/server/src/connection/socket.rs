@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use crate::buffers::Buffer;
+
 /// What one system call may fetch, beside what is there: many small units, or several large ones. Calls and wake-ups cost
 /// more than the caches that a larger buffer misses.
 const FETCH: usize = 2 << 20;
@@ -14,20 +16,30 @@ const FETCH: usize = 2 << 20;
 /// Bytes that came.
 #[derive(Debug)]
 pub struct Inbox {
-    bytes: Box<[u8]>,
+    bytes: Buffer,
     start: usize,
     end: usize,
 }
 
 impl Inbox {
-    /// Room for units of at most `largest` bytes.
-    pub fn new(largest: usize) -> Self {
-        Self { bytes: vec![0; largest + FETCH].into_boxed_slice(), start: 0, end: 0 }
+    /// Room for the PDUs of a login, which are at most `largest` bytes long.
+    pub fn for_login(largest: usize) -> Option<Self> {
+        Some(Self { bytes: Buffer::try_new(largest)?, start: 0, end: 0 })
+    }
+
+    /// Room for PDUs of at most `largest` bytes, with what has come already. False where there is no memory.
+    #[must_use]
+    pub fn grow(&mut self, largest: usize) -> bool {
+        let Some(mut bytes) = Buffer::try_new(largest + FETCH) else { return false };
+        let len = self.pending().len();
+        bytes[..len].copy_from_slice(self.pending());
+        *self = Self { bytes, start: 0, end: len };
+        true
     }
 
     /// One without room, to stand in while the other is worked on.
     pub fn empty() -> Self {
-        Self { bytes: Box::default(), start: 0, end: 0 }
+        Self { bytes: Buffer::default(), start: 0, end: 0 }
     }
 
     /// What was not taken yet.
@@ -68,7 +80,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Outgoing {
     /// Filled by an outbox up to `len`.
-    pub bytes: Box<[u8]>,
+    pub bytes: Buffer,
     /// Bytes that are filled.
     pub len: usize,
     sent: usize,
@@ -76,8 +88,18 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Room for `capacity` bytes.
-    pub fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), len: 0, sent: 0 }
+    pub fn new(capacity: usize) -> Option<Self> {
+        Some(Self { bytes: Buffer::try_new(capacity)?, len: 0, sent: 0 })
+    }
+
+    /// Room for `capacity` bytes, with what waits already. False where there is no memory.
+    #[must_use]
+    pub fn grow(&mut self, capacity: usize) -> bool {
+        let Some(mut bytes) = Buffer::try_new(capacity) else { return false };
+        let len = self.unsent().len();
+        bytes[..len].copy_from_slice(self.unsent());
+        *self = Self { bytes, len, sent: 0 };
+        true
     }
 
     /// Whether nothing waits.
@@ -88,7 +110,7 @@ impl Outgoing {
 
     /// Bytes that are free.
     #[inline]
-    pub const fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         self.bytes.len() - self.len
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use iesp_scsi::{Outcome, REPLY_MAX, Task};
+use iesp_session::Places;
 
 use crate::buffers::Buffer;
 use crate::latency;
@@ -20,6 +21,11 @@ pub struct Workspace {
 
 impl Workspace {
     const SCRATCH: usize = 256 << 10;
+
+    /// One without room, until there is a session.
+    pub fn none() -> Self {
+        Self { reply: Vec::new(), scratch: Buffer::default() }
+    }
 
     /// A new one.
     pub fn new() -> Self {
@@ -159,12 +165,41 @@ impl Slot {
     }
 }
 
-/// Places for all tasks of a connection.
-pub type Slots = iesp_session::Tasks<Slot, { super::TASKS }>;
+/// Places for all tasks of a connection, made as far as they are needed.
+pub type Slots = iesp_session::Tasks<Made, { super::TASKS }>;
+
+/// The places that were made: as many as tasks were there at a time.
+#[derive(Debug, Default)]
+pub struct Made(Vec<Slot>);
+
+impl std::ops::Index<usize> for Made {
+    type Output = Slot;
+
+    #[inline]
+    fn index(&self, at: usize) -> &Slot {
+        &self.0[at]
+    }
+}
+
+impl std::ops::IndexMut<usize> for Made {
+    #[inline]
+    fn index_mut(&mut self, at: usize) -> &mut Slot {
+        &mut self.0[at]
+    }
+}
+
+impl Places for Made {
+    #[inline]
+    fn make(&mut self, at: usize) {
+        if at >= self.0.len() {
+            self.0.resize_with(at + 1, Slot::vacant);
+        }
+    }
+}
 
 /// No tasks.
-pub fn no_tasks() -> Box<Slots> {
-    Box::new(Slots::new(|_| Slot::vacant()))
+pub fn no_tasks() -> Slots {
+    Slots::new(Made::default())
 }
 
 /// Whether a disk thread works for any of them.

@@ -16,7 +16,8 @@ pub use waiting::Waiting;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use iesp_iscsi::connection::Statistics as Counted;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::backend::Condition;
 use crate::buffers::Budget;
@@ -44,6 +45,8 @@ pub struct Node {
     waiting: Mutex<Vec<Waiting>>,
     catalog: RwLock<Arc<Catalog>>,
     connections: Mutex<Connections>,
+    /// A connection has ended.
+    pub ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +58,10 @@ struct Connections {
 #[derive(Debug)]
 struct Connected {
     tsih: u16,
+    /// It has a session with a target.
+    is_kept: bool,
+    /// It was asked to end, and another has its place.
+    is_displaced: bool,
     portal: PortalId,
     mail: UnboundedSender<Message>,
     counters: Arc<Counters>,
@@ -73,6 +80,7 @@ impl Node {
             waiting: Mutex::default(),
             catalog: RwLock::new(Arc::new(catalog)),
             connections: Mutex::default(),
+            ended: Notify::new(),
         }
     }
 
@@ -161,9 +169,18 @@ impl Node {
         states
     }
 
-    /// A connection came. It is known until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, portal: PortalId, mail: UnboundedSender<Message>) -> Entry {
+    /// A connection came. It is known until its entry is dropped.
+    ///
+    /// Where there are as many as there may be, it takes the place of the one that has had the most time to log in, so that those
+    /// that never do shut nobody out. `None`: all have sessions.
+    pub fn admit(self: &Arc<Self>, portal: PortalId, most: usize) -> Option<Admitted> {
         let mut connections = self.list();
+        if connections.list.iter().filter(|other| !other.is_displaced).count() >= most {
+            let oldest = connections.list.iter_mut().find(|other| !other.is_kept && !other.is_displaced)?;
+            oldest.is_displaced = true;
+            // One that has ended meanwhile leaves its place, too.
+            let _ = oldest.mail.send(Message::Close("its place was needed, and it had no session"));
+        }
         let taken = |tsih: u16| connections.list.iter().any(|other| other.tsih == tsih);
         // RFC 7143 11.12.6: 0 is reserved.
         let mut tsih = connections.last_tsih.checked_add(1).unwrap_or(1);
@@ -172,8 +189,17 @@ impl Node {
         }
         connections.last_tsih = tsih;
         let counters = self.statistics.open();
-        connections.list.push(Connected { tsih, portal, mail, counters: Arc::clone(&counters) });
-        Entry { node: Arc::clone(self), tsih, counters }
+        let (mail, mailbox) = unbounded_channel();
+        connections.list.push(Connected {
+            tsih,
+            is_kept: false,
+            is_displaced: false,
+            portal,
+            mail: mail.clone(),
+            counters: Arc::clone(&counters),
+        });
+        let entry = Entry { node: Arc::clone(self), tsih, counters };
+        Some(Admitted { node: Arc::clone(self), portal, entry, mail, mailbox })
     }
 
     /// Asks all initiators to log out.
@@ -192,14 +218,14 @@ impl Node {
         }
     }
 
-    /// What the connection of this session has counted.
-    pub fn counted(&self, tsih: u16) -> Option<SessionTotals> {
-        self.list().list.iter().find(|connection| connection.tsih == tsih).map(|own| own.counters.session())
-    }
-
     /// Connections that there are.
     pub fn connections(&self) -> usize {
         self.list().list.len()
+    }
+
+    /// What the connection of this session has counted.
+    pub fn counted(&self, tsih: u16) -> Option<SessionTotals> {
+        self.list().list.iter().find(|connection| connection.tsih == tsih).map(|own| own.counters.session())
     }
 }
 
@@ -208,6 +234,21 @@ fn number_targets(statistics: &Statistics, catalog: &Catalog) {
     for offer in &catalog.offers {
         statistics.target(&offer.target.name);
     }
+}
+
+/// A connection that came, and has a place.
+#[derive(Debug)]
+pub struct Admitted {
+    /// To whom.
+    pub node: Arc<Node>,
+    /// By which portal.
+    pub portal: PortalId,
+    /// Its place.
+    pub entry: Entry,
+    /// Its mailbox, and the way into it.
+    pub mail: UnboundedSender<Message>,
+    /// What came.
+    pub mailbox: UnboundedReceiver<Message>,
 }
 
 /// A connection that is there.
@@ -222,6 +263,14 @@ impl Entry {
     /// What its session is called.
     pub const fn tsih(&self) -> u16 {
         self.tsih
+    }
+
+    /// It has a session with a target: it keeps its place.
+    pub fn keep(&self) {
+        let mut connections = self.node.list();
+        if let Some(own) = connections.list.iter_mut().find(|own| own.tsih == self.tsih) {
+            own.is_kept = true;
+        }
     }
 
     /// Where it counts, on the one thread that serves it.
@@ -244,5 +293,6 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.node.statistics.close(&self.counters);
         self.node.list().list.retain(|connection| connection.tsih != self.tsih);
+        self.node.ended.notify_one();
     }
 }

@@ -73,19 +73,20 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
     let mut refusals = Seldom::default();
     loop {
         match listener.accept().await {
-            Ok((_, peer)) if node.connections() >= node.catalog().settings.connections => {
-                let most = node.catalog().settings.connections;
-                if let Some(untold) = refusals.turn(Instant::now()) {
-                    tracing::warn!(%peer, most, untold, "refused: there are too many connections");
-                }
-            }
             Ok((stream, peer)) => {
+                let most = node.catalog().settings.connections;
+                let Some(guest) = node.admit(portal, most) else {
+                    if let Some(untold) = refusals.turn(Instant::now()) {
+                        tracing::warn!(%peer, most, untold, "refused: there are too many connections");
+                    }
+                    continue;
+                };
                 // Small answers must not wait for more to come.
                 let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
                 match stream {
                     Ok(stream) => {
                         let shard = next_shard(shards.iter().map(Door::load), turn);
-                        shards[shard].let_in(Arrival { stream, portal, peer, node: Arc::clone(&node) });
+                        shards[shard].let_in(Arrival { stream, peer, guest });
                     }
                     Err(error) => tracing::debug!(%peer, %error, "a connection was lost at once"),
                 }

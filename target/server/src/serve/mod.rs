@@ -107,6 +107,8 @@ pub fn run(
     let homes = Homes::new(shards.iter().map(Shard::home).collect());
     let node = Arc::new(build::node(&config, &listeners, homes)?);
     runtime.block_on(async {
+        // It ends with the runtime.
+        tokio::spawn(give_memory_back(Arc::clone(&node)));
         let doors: Arc<[_]> = shards.iter().filter_map(Shard::door).collect();
         let mut serving = Service {
             node: Arc::clone(&node),
@@ -262,5 +264,17 @@ impl Service {
             task.abort();
         }
         stop::stop_connections(&self.node).await;
+    }
+}
+
+/// How long after the end of a connection what it used is given back.
+const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Once connections have ended, what they used goes back to the system, a little later.
+async fn give_memory_back(node: Arc<Node>) {
+    loop {
+        node.ended.notified().await;
+        tokio::time::sleep(GIVE_BACK).await;
+        system::give_back();
     }
 }

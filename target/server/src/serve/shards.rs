@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet, LocalSet, spawn_local, yield_now};
 use tokio::time::timeout;
 
 use crate::connection;
-use crate::node::{Node, PortalId};
+use crate::node::Admitted;
 use crate::ring;
 use crate::threads::{Resident, Served};
 
@@ -22,12 +22,10 @@ use crate::threads::{Resident, Served};
 pub struct Arrival {
     /// The connection.
     pub stream: StdStream,
-    /// By which portal.
-    pub portal: PortalId,
     /// From where.
     pub peer: SocketAddr,
-    /// To whom.
-    pub node: Arc<Node>,
+    /// Its place.
+    pub guest: Admitted,
 }
 
 /// What a shard is sent.
@@ -162,7 +160,7 @@ impl Shard {
 async fn serve(mut came: UnboundedReceiver<Mail>) {
     let mut connections: Vec<AbortHandle> = Vec::new();
     while let Some(mail) = came.recv().await {
-        let (Arrival { stream, portal, peer, node }, counted) = match mail {
+        let (Arrival { stream, peer, guest }, counted) = match mail {
             Mail::Connection(arrival, counted) => (arrival, counted),
             Mail::Ping(answer) => {
                 // Whoever asked may have given up.
@@ -175,7 +173,7 @@ async fn serve(mut came: UnboundedReceiver<Mail>) {
             Ok(stream) => {
                 let serving = tokio::spawn(async move {
                     let _counted = counted;
-                    connection::serve(node, stream, portal, peer).await;
+                    connection::serve(stream, peer, guest).await;
                 });
                 connections.push(serving.abort_handle());
             }

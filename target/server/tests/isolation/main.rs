@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod floods;
+mod memory;
 mod reads;
 
 use std::time::{Duration, Instant};

@@ -169,7 +169,7 @@ struct Driver<'a, 'm, B: Board, S, const CONNECTIONS: usize, const TASKS: usize,
     work_of: Option<iesp_iscsi::TaskId>,
     carries: &'a mut Carries,
     carries_used: [bool; CARRIES],
-    slots: Tasks<Slot, TASKS>,
+    slots: Tasks<[Slot; TASKS], TASKS>,
     /// Task management functions that wait.
     management: Management<FUNCTIONS>,
     /// Tasks that wait may have got what they wait for.
@@ -221,7 +221,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             work_of: None,
             carries,
             carries_used: [false; CARRIES],
-            slots: Tasks::new(|_| Slot::VACANT),
+            slots: Tasks::new([Slot::VACANT; TASKS]),
             management: Management::default(),
             retry: false,
             seated: false,

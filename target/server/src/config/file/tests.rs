@@ -179,7 +179,7 @@ fn faulty() -> Vec<(&'static str, String)> {
                 "[[target.chap]]\nuser = \"a\"\nsecret = \"twelve bytes\"\n[target.mutual-chap]\nuser = \"nas\"\nsecret = \"twelve bytes\"\n",
             ),
         ),
-        ("too many sessions", with("[limits]\nsessions = 65\n")),
+        ("too many sessions", with("[limits]\nsessions = 1025\n")),
         ("no memory", with("[limits]\nmemory = \"1M\"\n")),
         ("window of nothing", with("[limits]\nwindow = 0\n")),
         ("seconds with a fraction", with("[limits]\nkeepalive = 1.5\n")),
