@@ -1,7 +1,8 @@
 //! `cargo xtask …`: the one way to build, check, test and measure iESP.
 //!
-//! It links no C library and has few dependencies, so that it runs on a fresh machine and can install there what the other crates
-//! need. What takes more is done by `xtask/harness` and `xtask/boards`, which it builds when they are asked for. On Windows it has
+//! It links no C library and has few dependencies, so that it runs on a fresh machine and can
+//! install there what the other crates need. What takes more is done by `xtask/harness` and
+//! `xtask/boards`, which it builds when they are asked for. On Windows it has
 //! `check` alone: the other tasks are about programs that Unix has.
 
 mod check;

@@ -1,5 +1,6 @@
-//! The xtask's crates are built of rooms (top-level modules) that import each other without a circle: what two of them need is in a
-//! room below both. Between the crates cargo itself sees to that.
+//! The xtask's crates are built of rooms (top-level modules) that import each other without a
+//! circle: what two of them need is in a room below both. Between the crates cargo itself sees to
+//! that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -81,8 +82,8 @@ fn raw_string(word: &str, chars: &[char], at: usize) -> Option<usize> {
     Some(at + hashes + 1 + length + end.len())
 }
 
-/// The first words of what a file names from its crate's root: `crate::ROOM`, or `super::` as often as the root is above. `depth` is
-/// how far the file's own module is below the root.
+/// The first words of what a file names from its crate's root: `crate::ROOM`, or `super::` as often
+/// as the root is above. `depth` is how far the file's own module is below the root.
 fn named_from_root(text: &str, depth: usize) -> BTreeSet<String> {
     let tokens = tokens(text);
     let word = |at: usize| tokens.get(at).map_or("", String::as_str);
@@ -194,8 +195,8 @@ fn no_room_imports_itself_through_others() {
 
 #[test]
 fn nothing_is_taken_from_a_crates_root() {
-    // What the root defines itself is above all rooms: a room that used it would be in a circle with the root. A library's root
-    // shows its rooms' names again for other crates.
+    // What the root defines itself is above all rooms: a room that used it would be in a circle
+    // with the root. A library's root shows its rooms' names again for other crates.
     for source in CRATES.iter().filter(|source| **source != "qemu-launcher/src") {
         let imports = rooms(&Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
         for (room, imported) in &imports {

@@ -1,4 +1,5 @@
-//! What of `cargo xtask` is about boards: their programs, the machines that emulate them, boards on one's desk.
+//! What of `cargo xtask` is about boards: their programs, the machines that emulate them, boards on
+//! one's desk.
 //!
 //! `cargo xtask` builds and starts it; it is a program of its own so that what it depends on is built only where it is used.
 #![cfg(unix)]

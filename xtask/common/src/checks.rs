@@ -1,4 +1,5 @@
-//! Single checks of a run, one after the other, each whatever became of the others, as steps of `cargo xtask ci` leave them.
+//! Single checks of a run, one after the other, each whatever became of the others, as steps of
+//! `cargo xtask ci` leave them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ impl Checks {
         self.current = Some((name, Instant::now()));
     }
 
-    /// The one under way has passed, or failed for a reason. Without one under way, a failure is one of its own.
+    /// The one under way has passed, or failed for a reason. Without one under way, a failure is
+    /// one of its own.
     pub fn end(&mut self, failure: Option<String>) {
         if let Some(why) = &failure {
             self.say(&format!("FAILED: {why}"));

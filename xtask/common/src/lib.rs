@@ -1,6 +1,8 @@
-//! What the xtask's programs share: where things are, child processes, compilers, a served target, reports.
+//! What the xtask's programs share: where things are, child processes, compilers, a served target,
+//! reports.
 //!
-//! It links no C library, and takes few dependencies: `cargo xtask` builds it first on a fresh machine.
+//! It links no C library, and takes few dependencies: `cargo xtask` builds it first on a fresh
+//! machine.
 
 pub mod checks;
 pub mod compiler;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 pub use xtask_process::{Ended, Running};
 
-/// Runs a command to its end, or to its time limit, with no input and with all of its output in one log file.
+/// Runs a command to its end, or to its time limit, with no input and with all of its output in one
+/// log file.
 ///
 /// # Errors
 /// When the log cannot be written or the command cannot be started.
@@ -17,7 +18,8 @@ pub fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Result<
     Ok(Running::start(command)?.wait(limit)?)
 }
 
-/// As [`run_logged`], as the leader of a process group: what it started ends with it when its time is up.
+/// As [`run_logged`], as the leader of a process group: what it started ends with it when its time
+/// is up.
 ///
 /// # Errors
 /// As there.
@@ -52,7 +54,8 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (value, start.elapsed())
 }
 
-/// The last `count` lines of a file, as text; what is not UTF-8 is replaced. Empty when there is no such file.
+/// The last `count` lines of a file, as text; what is not UTF-8 is replaced. Empty when there is no
+/// such file.
 pub fn last_lines(file: &Path, count: usize) -> Vec<String> {
     let text = std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

@@ -93,7 +93,8 @@ impl Program {
     }
 }
 
-/// Which program has these words of the command line, other than the xtask itself, and with which words: `help NAME` is its own
+/// Which program has these words of the command line, other than the xtask itself, and with which
+/// words: `help NAME` is its own
 /// `NAME --help`.
 pub fn elsewhere(words: &[OsString]) -> Option<(Program, Vec<OsString>)> {
     let named = |word: &OsString| find(word.to_str()?).map(|task| task.program).filter(|it| *it != Program::Xtask);

@@ -1,4 +1,5 @@
-//! SHA-256: what is kept in the cache folder is named by it, and what is fetched is held against it.
+//! SHA-256: what is kept in the cache folder is named by it, and what is fetched is held against
+//! it.
 
 use std::path::Path;
 

@@ -82,7 +82,8 @@ impl Copy {
         // Of this process: another run may build the same commit.
         let path = folder.join(format!("copy-{}-{}", &hash[..hash.len().min(12)], std::process::id()));
         let text = path.to_str().context("the cache folder's name is not UTF-8")?;
-        // What a killed run left at the same place, or in git's list of working copies, is taken over.
+        // What a killed run left at the same place, or in git's list of working copies, is taken
+        // over.
         git(&["worktree", "add", "--quiet", "--detach", "--force", "--force", text, hash])?;
         Ok(Copy(path))
     }

@@ -1,4 +1,5 @@
-//! Debian's packages, through apt: their versions, and the files themselves. It needs no privileges.
+//! Debian's packages, through apt: their versions, and the files themselves. It needs no
+//! privileges.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,8 +16,9 @@ pub struct Package {
     pub checksum: String,
 }
 
-/// The packages of these names, and the kernel that a package without contents (`linux-image-amd64`) stands for, in the versions
-/// that apt knows here, in the order of their names.
+/// The packages of these names, and the kernel that a package without contents
+/// (`linux-image-amd64`) stands for, in the versions that apt knows here, in the order of their
+/// names.
 ///
 /// # Errors
 /// When apt is not there, or does not know one of them.
@@ -44,7 +46,8 @@ fn name(file: &str) -> &str {
     file.split('_').next().unwrap_or(file)
 }
 
-/// Fetches the packages into a folder; those that are there are not fetched again. apt holds them against its checksums.
+/// Fetches the packages into a folder; those that are there are not fetched again. apt holds them
+/// against its checksums.
 ///
 /// # Errors
 /// When apt fails, for example without a network.
@@ -68,8 +71,9 @@ pub fn fetch(packages: &[Package], folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(packages.iter().map(|package| folder.join(&package.file)).collect())
 }
 
-/// Fetches a file of a source package from one of these suites into a folder, and answers with its path. Where packages come from is
-/// what the system's own apt is told; its lists and its configuration stay as they are. Who needs the file knows its checksum.
+/// Fetches a file of a source package from one of these suites into a folder, and answers with its
+/// path. Where packages come from is what the system's own apt is told; its lists and its
+/// configuration stay as they are. Who needs the file knows its checksum.
 ///
 /// # Errors
 /// When apt is not there, or none of its places has that file in these suites.
@@ -106,7 +110,8 @@ pub fn fetch_source(package: &str, file: &str, suites: &[String], folder: &Path)
     bail!("apt finds no {file} in {}: {said}", suites.join(" or "))
 }
 
-/// What is configured as `PLACE COMPONENT`, as lines for the sources of another suite there: each place once.
+/// What is configured as `PLACE COMPONENT`, as lines for the sources of another suite there: each
+/// place once.
 fn source_lines(places: &str, suite: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for (place, component) in places.lines().filter_map(|line| line.split_once(' ')) {

@@ -1,4 +1,5 @@
-//! What of `cargo xtask` runs against targets: the test-tool, programs that people use, a Linux guest, measurements.
+//! What of `cargo xtask` runs against targets: the test-tool, programs that people use, a Linux
+//! guest, measurements.
 //!
 //! `cargo xtask` builds and starts it; it is a program of its own so that what it depends on is built only where it is used.
 #![cfg(unix)]

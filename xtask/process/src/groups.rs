@@ -1,4 +1,5 @@
-//! Process groups: they end with this process also where a signal ends it, as a terminal's Ctrl-C reaches this one alone.
+//! Process groups: they end with this process also where a signal ends it, as a terminal's Ctrl-C
+//! reaches this one alone.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

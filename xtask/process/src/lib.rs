@@ -1,4 +1,5 @@
-//! Child processes that always end: with their owner, with a time limit, and, where they lead a group, with all that they started.
+//! Child processes that always end: with their owner, with a time limit, and, where they lead a
+//! group, with all that they started.
 
 #[cfg(unix)]
 mod groups;
@@ -58,7 +59,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command. The kernel ends the child should this process be killed before it can clean up.
+    /// Starts the command. The kernel ends the child should this process be killed before it can
+    /// clean up.
     ///
     /// # Errors
     /// When the program cannot be started.
@@ -76,8 +78,8 @@ impl Running {
         })
     }
 
-    /// Starts the command as the leader of a process group: what it starts ends with it when its time is up. A signal that ends this
-    /// process, such as Ctrl-C's, ends the group, too.
+    /// Starts the command as the leader of a process group: what it starts ends with it when its
+    /// time is up. A signal that ends this process, such as Ctrl-C's, ends the group, too.
     ///
     /// # Errors
     /// When the program cannot be started, or such a signal has come already.
@@ -113,7 +115,8 @@ impl Running {
         Ok(self.child.try_wait()?.map(Ended::from))
     }
 
-    /// Waits for the end, for as long as `limit`; then kills the child, or the whole group that it leads.
+    /// Waits for the end, for as long as `limit`; then kills the child, or the whole group that it
+    /// leads.
     ///
     /// # Errors
     /// When the kernel does not know the child.
@@ -155,7 +158,8 @@ impl Running {
         Ok(self.child.wait()?.into())
     }
 
-    /// Asks the child to stop (SIGTERM; Ctrl-Break on Windows) and waits for `limit`; then kills it.
+    /// Asks the child to stop (SIGTERM; Ctrl-Break on Windows) and waits for `limit`; then kills
+    /// it.
     ///
     /// # Errors
     /// When the kernel does not know the child.
@@ -210,8 +214,8 @@ fn group_killed(group: &Option<groups::Group>) {
 #[cfg(target_os = "linux")]
 fn die_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: the closure runs in the child between fork and exec; it makes one system call (prctl), allocates nothing
-    // and takes no lock.
+    // SAFETY: the closure runs in the child between fork and exec; it makes one system call
+    // (prctl), allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
     }
@@ -232,7 +236,8 @@ mod windows {
     use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
     use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
-    /// A group of its own: Ctrl-Break then reaches the child alone. It outlives this process where that is killed.
+    /// A group of its own: Ctrl-Break then reaches the child alone. It outlives this process where
+    /// that is killed.
     pub fn die_with_parent(command: &mut Command) {
         command.creation_flags(CREATE_NEW_PROCESS_GROUP);
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// How often it changes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A line on a terminal with the time that a step has taken, until this is dropped; elsewhere nothing.
+/// A line on a terminal with the time that a step has taken, until this is dropped; elsewhere
+/// nothing.
 #[derive(Debug)]
 pub struct Sign {
     line: Option<(Sender<()>, JoinHandle<()>)>,

@@ -7,7 +7,8 @@ use xtask_common::workspace::{self, find_program};
 /// The crate.
 const CRATE: &str = "cargo-nextest";
 
-/// Sees that it is there: where nobody has to be asked it is installed. Without it the tests are run by `cargo test`.
+/// Sees that it is there: where nobody has to be asked it is installed. Without it the tests are
+/// run by `cargo test`.
 pub fn ensure(only_check: bool) {
     if find_program(CRATE).is_some() {
         return;

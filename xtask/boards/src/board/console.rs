@@ -23,7 +23,8 @@ pub struct Console {
 }
 
 impl Console {
-    /// Listens to a port; a port that is not there, or goes away with the board's power, is opened when it comes.
+    /// Listens to a port; a port that is not there, or goes away with the board's power, is opened
+    /// when it comes.
     ///
     /// # Errors
     /// When the log cannot be written.
@@ -114,7 +115,8 @@ impl Read for Port {
     }
 }
 
-/// A pseudo terminal for an emulated board: what it writes to the one end is read from the other as from a serial port.
+/// A pseudo terminal for an emulated board: what it writes to the one end is read from the other as
+/// from a serial port.
 ///
 /// # Errors
 /// When the system has none.
@@ -128,8 +130,8 @@ pub fn pseudo_terminal() -> Result<(File, String)> {
     let board = openpt(flags).context("no pseudo terminal")?;
     grantpt(&board)?;
     unlockpt(&board)?;
-    // What is written before the other end is opened would come through the line discipline: an end of line more for
-    // each carriage return, and all of it back as an echo.
+    // What is written before the other end is opened would come through the line discipline: an end
+    // of line more for each carriage return, and all of it back as an echo.
     let mut terminal = tcgetattr(&board).context("the terminal's settings")?;
     terminal.make_raw();
     tcsetattr(&board, OptionalActions::Now, &terminal).context("the terminal's settings")?;

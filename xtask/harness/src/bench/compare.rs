@@ -1,7 +1,8 @@
 //! `--against COMMIT`: iesp as it is and as it was, in turns on the same cores.
 //!
-//! Each round puts every load on both, one right after the other, and changes who is first: what the machine does meanwhile
-//! meets both. Ratios are taken within a round. What a ratio is worth is its interval: "within 3 %" says that all of it is.
+//! Each round puts every load on both, one right after the other, and changes who is first: what
+//! the machine does meanwhile meets both. Ratios are taken within a round. What a ratio is worth is
+//! its interval: "within 3 %" says that all of it is.
 
 use std::path::{Path, PathBuf};
 
@@ -240,7 +241,8 @@ mod tests {
         }
     }
 
-    /// Rounds on a machine whose speed changes from round to round, with a little noise within each.
+    /// Rounds on a machine whose speed changes from round to round, with a little noise within
+    /// each.
     fn rounds(ratio: f64, noise: f64) -> Vec<[Sample; 2]> {
         let round = |number: i32| {
             let speed = f64::from(number % 4 + 1);

@@ -1,4 +1,5 @@
-//! One core for the target and another for who loads it, so that neither takes the other's time, and both stay where they are.
+//! One core for the target and another for who loads it, so that neither takes the other's time,
+//! and both stay where they are.
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -13,7 +14,8 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Chooses two of the cores that this process may use, far from each other: neighbours may be one core's two threads.
+    /// Chooses two of the cores that this process may use, far from each other: neighbours may be
+    /// one core's two threads.
     ///
     /// # Errors
     /// When the kernel does not say which these are.
@@ -40,7 +42,8 @@ impl std::fmt::Display for Cores {
     }
 }
 
-/// Does something on a core: the processes that it starts stay there, this thread goes back to where it was.
+/// Does something on a core: the processes that it starts stay there, this thread goes back to
+/// where it was.
 ///
 /// # Errors
 /// When the thread cannot be moved, or what is done fails.

@@ -7,8 +7,9 @@ const TAIL: f64 = 0.025;
 
 /// A ratio, and where it lies with a confidence of 95 %.
 ///
-/// The ratio is the Hodges–Lehmann estimate: the median of all means of two rounds. The interval is Wilcoxon's signed-rank test turned
-/// round: exact for any noise that is as likely up as down. A single round that others disturbed moves neither.
+/// The ratio is the Hodges–Lehmann estimate: the median of all means of two rounds. The interval is
+/// Wilcoxon's signed-rank test turned round: exact for any noise that is as likely up as down. A
+/// single round that others disturbed moves neither.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     /// The estimate.
@@ -57,8 +58,8 @@ impl std::fmt::Display for Interval {
     }
 }
 
-/// How many of the sorted means lie outside on each side: as many as the sum of signed ranks of so many rounds is at most with the
-/// tail's probability.
+/// How many of the sorted means lie outside on each side: as many as the sum of signed ranks of so
+/// many rounds is at most with the tail's probability.
 fn outside(rounds: usize) -> Option<usize> {
     // How many of the 2^n choices of signs have each sum of ranks, as a part of all.
     let mut parts = vec![1.0];
