@@ -85,12 +85,8 @@ pub fn open_all(
 ) -> Result<Vec<Result<Arc<Lun>, Failure>>, Failure> {
     let mut entries = place.registry.open();
     let mut made = Made::default();
-    let mut found = Vec::with_capacity(wanted.len());
     // What is there is opened before what is missing is made.
-    for one in wanted {
-        let earlier = wanted.iter().zip(&found);
-        found.push(accept(find(one, earlier, &entries, place.homes), absence)?);
-    }
+    let mut found = find_all(wanted, &entries, place.homes, absence)?;
     for (one, found) in wanted.iter().zip(&mut found) {
         if let Ok((thing, how @ Found::Missing)) = found {
             match accept(make(one.config, &mut made), absence)? {
@@ -102,15 +98,15 @@ pub fn open_all(
             }
         }
     }
-    let mut disks: Vec<Option<Arc<Disk>>> = Vec::with_capacity(wanted.len());
-    let mut luns = Vec::with_capacity(wanted.len());
+    let mut luns: Vec<Result<Arc<Lun>, Failure>> = Vec::with_capacity(wanted.len());
     for (one, found) in wanted.iter().zip(found) {
         let disk = match found {
             Err(failure) => Err(failure),
             Ok((_, Found::Served(disk))) => Ok(disk),
-            Ok((_, Found::Same(index))) => match disks.get(index) {
-                Some(Some(disk)) => Ok(Arc::clone(disk)),
-                _ => Err(complain(one.config, &"another path to it cannot be had")),
+            Ok((_, Found::Same(index))) => match luns.get(index) {
+                Some(Ok(other)) => Ok(Arc::clone(other.path.disk())),
+                Some(Err(failure)) => Err(Failure::clone(failure)),
+                None => Err(open_failure(one.config, &OpenError::Missing)),
             },
             Ok((thing, Found::Opened(backend))) => {
                 let disk = Arc::new(disk(one, thing, backend, &entries, &mut made)?);
@@ -119,11 +115,10 @@ pub fn open_all(
             }
             Ok((_, Found::Missing)) => Err(open_failure(one.config, &OpenError::Missing)),
         };
-        luns.push(match &disk {
-            Ok(disk) => Ok(lun(*one, disk, place.statistics)?),
-            Err(failure) => Err(failure.clone()),
+        luns.push(match disk {
+            Ok(disk) => Ok(lun(*one, &disk, place.statistics)?),
+            Err(failure) => Err(failure),
         });
-        disks.push(disk.ok());
     }
     made.keep();
     luns.iter().flatten().for_each(|lun| remember(&lun.config));
@@ -163,31 +158,82 @@ enum Found {
 
 type Answer = Result<(Thing, Found), Failure>;
 
-fn find<'a>(
-    wanted: &Wanted<'_>,
-    earlier: impl Iterator<Item = (&'a Wanted<'a>, &'a Answer)>,
+/// Looks for all disks at the same time: a server that does not answer keeps no other disk waiting.
+fn find_all(
+    wanted: &[Wanted<'_>],
     entries: &Entries<'_>,
     homes: &Homes,
-) -> Result<(Thing, Found), Refused> {
+    absence: Absence,
+) -> Result<Vec<Answer>, Failure> {
+    let things = at_once(wanted, |one| Thing::of(&one.config.source));
+    let known = wanted.iter().zip(&things).enumerate().map(|(index, (one, thing))| {
+        let earlier = wanted.iter().zip(&things).take(index);
+        match known(one, thing, earlier, entries) {
+            Err(Refused::Away(failure) | Refused::Wrong(failure)) => Err(failure),
+            Ok(known) => Ok((one, known)),
+        }
+    });
+    let known = known.collect::<Result<Vec<_>, Failure>>()?;
+    let found = at_once(&known, |(one, known)| match known {
+        Some(Known::Served(disk)) => Ok(Found::Served(Arc::clone(disk))),
+        Some(Known::Same(index)) => Ok(Found::Same(*index)),
+        None => Ok(open_existing(one.config, homes)?.map_or(Found::Missing, Found::Opened)),
+    });
+    let found = found.into_iter().zip(things);
+    found.map(|(found, thing)| Ok(accept(found, absence)?.map(|found| (thing, found)))).collect()
+}
+
+/// What is known of a disk before it is opened.
+enum Known {
+    /// It is served already.
+    Served(Arc<Disk>),
+    /// It is the same as another one that is wanted, by its index.
+    Same(usize),
+}
+
+fn known<'a>(
+    wanted: &Wanted<'_>,
+    thing: &Thing,
+    earlier: impl Iterator<Item = (&'a Wanted<'a>, &'a Thing)>,
+    entries: &Entries<'_>,
+) -> Result<Option<Known>, Refused> {
     let config = wanted.config;
-    let thing = Thing::of(&config.source);
-    if let Some(disk) = entries.by_thing(&thing) {
+    if let Some(disk) = entries.by_thing(thing) {
         return match disk.differs(config) {
-            None => Ok((thing, Found::Served(disk))),
+            None => Ok(Some(Known::Served(disk))),
             Some(key) => Err(other_way(config, &disk.describe(), key)),
         };
     }
-    for (index, (other, found)) in earlier.enumerate() {
-        if found.as_ref().is_ok_and(|(other, _)| other.is(&thing)) {
-            let name = format!("{} (LUN {} of {})", other.config.source, other.number, other.target);
-            return match differs(other.config, config) {
-                None => Ok((thing, Found::Same(index))),
-                Some(key) => Err(other_way(config, &name, key)),
-            };
-        }
+    let same = earlier.enumerate().find(|(_, (_, other))| other.is(thing));
+    let Some((index, (other, _))) = same else { return Ok(None) };
+    let name = format!("{} (LUN {} of {})", other.config.source, other.number, other.target);
+    match differs(other.config, config) {
+        None => Ok(Some(Known::Same(index))),
+        Some(key) => Err(other_way(config, &name, key)),
     }
-    let found = open_existing(config, homes)?.map_or(Found::Missing, Found::Opened);
-    Ok((thing, found))
+}
+
+/// Threads that look for disks.
+const AT_ONCE: usize = 32;
+
+/// Does this with each, on threads of their own, several at a time; the answers stand in order.
+fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let mut done = Vec::with_capacity(items.len());
+    for items in items.chunks(AT_ONCE) {
+        let (first, others) = match items {
+            [first, others @ ..] => (first, others),
+            [] => break,
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = others.iter().map(|item| scope.spawn(|| work(item))).collect();
+            done.push(work(first));
+            let join = |thread: std::thread::ScopedJoinHandle<'_, R>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            done.extend(others.into_iter().map(join));
+        });
+    }
+    done
 }
 
 fn other_way(config: &DiskConfig, other: &str, key: &str) -> Refused {

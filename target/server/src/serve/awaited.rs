@@ -22,10 +22,7 @@ pub async fn next(node: Arc<Node>) -> Vec<(Waiting, Arc<Lun>)> {
             continue;
         }
         let trying = Arc::clone(&node);
-        let tried = tokio::task::spawn_blocking(move || {
-            waiting.into_iter().filter_map(|one| attempt(&trying, one)).collect::<Vec<_>>()
-        });
-        match tried.await {
+        match tokio::task::spawn_blocking(move || attempt(&trying, waiting)).await {
             Ok(came) if came.is_empty() => {}
             Ok(came) => return came,
             Err(error) => tracing::error!(%error, "disks that are not there are not tried again"),
@@ -33,23 +30,33 @@ pub async fn next(node: Arc<Node>) -> Vec<(Waiting, Arc<Lun>)> {
     }
 }
 
-/// Tries one: each by itself, as none waits for another.
-fn attempt(node: &Node, waiting: Waiting) -> Option<(Waiting, Arc<Lun>)> {
-    let wanted = Wanted { target: &waiting.target, number: waiting.number, config: &waiting.config };
-    let failure = match disk::open_all(&[wanted], node.place(), Absence::Accepted).map(|mut luns| luns.pop()) {
-        Ok(Some(Ok(lun))) => return Some((waiting, lun)),
-        Ok(Some(Err(failure))) | Err(failure) => failure,
-        Ok(None) => return None,
-    };
-    let reason = failure.to_string();
-    if let Some(known) = node.waiting().iter_mut().find(|known| known.is_at(&waiting.target, waiting.number))
-        && known.reason != reason
-    {
-        let (target, lun) = (&known.target, known.number);
-        tracing::error!(target, lun, reason, "a disk is still not there");
-        known.reason = reason;
+/// Tries all of them at the same time; where one of them is wrong, each by itself.
+fn attempt(node: &Node, waiting: Vec<Waiting>) -> Vec<(Waiting, Arc<Lun>)> {
+    let wanted = waiting.iter().map(|one| Wanted { target: &one.target, number: one.number, config: &one.config });
+    let wanted: Vec<_> = wanted.collect();
+    let open = |wanted: &[Wanted<'_>]| disk::open_all(wanted, node.place(), Absence::Accepted);
+    let tried = open(&wanted).unwrap_or_else(|_| {
+        let alone = wanted.iter().map(|one| open(&[*one]).unwrap_or_else(|failure| vec![Err(failure)]));
+        alone.flatten().collect()
+    });
+    let came = waiting.iter().zip(tried).filter_map(|(one, tried)| match tried {
+        Ok(lun) => Some((one.clone(), lun)),
+        Err(failure) => {
+            remark(node, one, &failure.to_string());
+            None
+        }
+    });
+    came.collect()
+}
+
+/// Says why a disk is not there, where that is news.
+fn remark(node: &Node, waiting: &Waiting, reason: &str) {
+    let mut all = node.waiting();
+    let known = all.iter_mut().find(|known| known.is_at(&waiting.target, waiting.number));
+    if let Some(known) = known.filter(|known| known.reason != reason) {
+        tracing::error!(target = known.target, lun = known.number, reason, "a disk is still not there");
+        reason.clone_into(&mut known.reason);
     }
-    None
 }
 
 impl Service {

@@ -71,6 +71,29 @@ fn a_disk_that_is_known_is_not_ready() {
     assert_eq!(attentions(&mut client, 0), []);
 }
 
+/// Servers that take connections and say nothing: what waits for one of them waits for all of them.
+#[test]
+fn several_silent_servers_take_no_longer_than_one() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    let silent: Vec<_> = (0..4).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let ports = silent.iter().map(|socket| socket.local_addr().expect("an address").port());
+    let exports: Vec<_> = ports.map(|port| format!("nbd = \"nbd://127.0.0.1:{port}/\"")).collect();
+    let luns: Vec<_> = ["file = \"there\""].into_iter().chain(exports.iter().map(String::as_str)).collect();
+    configuration(folder.path(), &[("a", &luns)]);
+    let start = std::time::Instant::now();
+    let iesp = serve(folder.path(), &[]);
+    assert!(start.elapsed() < std::time::Duration::from_secs(18), "{:?}", start.elapsed());
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    assert_eq!(crate::luns(&mut client), [0]);
+    // The configuration is read again meanwhile.
+    let start = std::time::Instant::now();
+    configuration(folder.path(), &[("a", &["file = \"there\""])]);
+    reload(&iesp);
+    assert!(start.elapsed() < std::time::Duration::from_secs(18), "{:?}", start.elapsed());
+}
+
 #[test]
 fn all_or_none_for_those_who_want_it() {
     let folder = folder();

@@ -110,6 +110,34 @@ fn a_device_that_is_served_cannot_be_mounted() {
     assert!(!mounted.status.success());
 }
 
+/// By two nodes of one device: two paths to one disk.
+#[test]
+fn a_device_by_two_nodes_is_one_disk() {
+    if !may_mount() {
+        return;
+    }
+    let folder = folder();
+    let disk = image(folder.path(), "disk", 16 << 20);
+    let mut undo = Undo(Vec::new());
+    let device = device(&disk, &mut undo);
+    let node = folder.path().join("node").display().to_string();
+    let number = fs::metadata(&device).map(|metadata| std::os::unix::fs::MetadataExt::rdev(&metadata)).expect("there");
+    let (major, minor) = (rustix::fs::major(number).to_string(), rustix::fs::minor(number).to_string());
+    run("mknod", &[&node, "b", &major, &minor]);
+    let uuid = format!("uuid = \"{}\"", UUID[1]);
+    let [one, two] = [&device, &node].map(|name| format!("file = \"{name}\"\n{uuid}"));
+    crate::configuration(folder.path(), &[("a", &[&one]), ("b", &[&two])]);
+    let iesp = crate::serve(folder.path(), &[]);
+    let (mut one, mut two) = (crate::session(&iesp, "a", 1), crate::session(&iesp, "b", 1));
+    crate::attentions(&mut one, 0);
+    crate::attentions(&mut two, 0);
+    assert_eq!(crate::serial(&mut one, 0), crate::serial(&mut two, 0));
+    one.put(&cdb::write(3, 1), &[3; 512]).good();
+    assert_eq!(two.get(&cdb::read(3, 1), 512).good(), [3; 512]);
+    one.run(&[0x16, 0, 0, 0, 0, 0]).good();
+    assert_eq!(two.put(&cdb::write(3, 1), &[4; 512]).status, 0x18, "RESERVATION CONFLICT");
+}
+
 /// Swap space: a file or a device.
 #[test]
 fn swap_space_is_not_served() {

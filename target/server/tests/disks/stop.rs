@@ -73,3 +73,21 @@ fn a_restart_beside_two_initiators() {
     known.dedup();
     assert_eq!(known.len(), 1);
 }
+
+/// Killed with requests in the kernel's hands, and started again at once: the file is free when those have ended.
+#[test]
+fn a_kill_and_a_start_at_once_past_the_page_cache() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let disk = image(folder.path(), "disk.img", 64 << 20);
+    for round in 0..12 {
+        let mut iesp = Iesp::start(&["-d", &disk, "--direct"]);
+        let mut client = Client::login(iesp.address());
+        for place in 0..32 {
+            let write = client.initiator.write(&cdb::write(place * 512, 512), 256 << 10);
+            let unit = client.initiator.unit(&write.emit(), &vec![round; 256 << 10]);
+            client.send(&unit);
+        }
+        iesp.kill();
+    }
+    Client::login(Iesp::start(&["-d", &disk, "--direct"]).address()).get(&cdb::read(0, 1), 512).good();
+}

@@ -610,7 +610,7 @@ mod tests {
         let image = image(1 << 20);
         let backend = FileBackend::open(image.path(), &OPTIONS).expect("it opens");
         image.as_file().set_len(0).expect("cut");
-        assert_eq!(backend.read(0, &mut [0; 512], Patience::Any), Err(IoError::Medium));
+        assert_eq!(backend.read(0, &mut [0; 512], Patience::Any), Err(IoError::MediumAt(0)));
     }
 
     #[test]
