@@ -2,12 +2,11 @@
 
 mod connection;
 mod door;
+mod queue;
 mod seats;
 
 use core::cell::{Cell, RefCell};
 
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
 use heapless::{String, Vec};
 use iesp_iscsi::{Limits, Timeouts};
 use iesp_scsi::{Capabilities, Identity, IdentityError, IoError, LogicalUnit, Unmap};
@@ -20,6 +19,7 @@ use crate::log::Log;
 use crate::sd::{Erased, Error};
 use crate::store::Store;
 pub use connection::{Buffers, Carries, End, NO_CARRIES, Protocol, UNIT_OVERHEAD};
+pub use queue::{Queued, Turn};
 use seats::Seats;
 
 /// Boards with room for units of so many bytes take data unasked.
@@ -112,7 +112,7 @@ pub struct Target<'m, B: Board, const CONNECTIONS: usize> {
     pub(crate) portal: Option<core::net::SocketAddr>,
     pub(crate) luns: Vec<Lun<CONNECTIONS>, LUNS>,
     inventory: Vec<u16, LUNS>,
-    pub(crate) store: Mutex<NoopRawMutex, Store<'m, B::Card>>,
+    pub(crate) store: Queued<Store<'m, B::Card>, CONNECTIONS>,
     pub(crate) clock: B::Clock,
     pub(crate) panel: RefCell<Log<'m, B::Panel>>,
     pub(crate) random: RefCell<B::Random>,
@@ -160,7 +160,7 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
             portal: None,
             luns: Vec::new(),
             inventory: Vec::new(),
-            store: Mutex::new(store),
+            store: Queued::new(store),
             clock,
             panel: RefCell::new(panel),
             random: RefCell::new(random),
@@ -217,8 +217,8 @@ impl<'m, B: Board, const CONNECTIONS: usize> Target<'m, B, CONNECTIONS> {
         f(&mut self.panel.borrow_mut())
     }
 
-    /// The card and its cache: whoever asks waits until no request is under way.
-    pub fn store(&self) -> &Mutex<NoopRawMutex, Store<'m, B::Card>> {
+    /// The card and its cache: whoever asks waits until those that asked before are done.
+    pub fn store(&self) -> &Queued<Store<'m, B::Card>, CONNECTIONS> {
         &self.store
     }
 
