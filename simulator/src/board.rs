@@ -85,6 +85,13 @@ impl Panel for SimPanel {
 /// Random bytes from a seed.
 pub struct Seeded(ChaCha8Rng);
 
+impl Seeded {
+    /// The bytes of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+}
+
 impl iesp_firmware::board::Random for Seeded {
     fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);

@@ -2,7 +2,7 @@
 //!
 //! [`card`] is an SD card as its SPI pins show it, [`slot`] the bus, the chip select pin and the clock that a board
 //! reaches it by; [`network`] is a wire, [`time`] the time of a thread and the tasks in it, [`board`] a board that runs the
-//! firmware as it is.
+//! firmware as it is; [`node`] is its target by itself, with as many connections as a run wants.
 
 #![deny(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod host;
 pub mod image;
 pub mod network;
+pub mod node;
 pub mod parts;
 pub mod slot;
 pub mod time;

@@ -240,6 +240,18 @@ pub fn steps(reports: &Path, full: bool) -> Vec<Step> {
             20,
         )
     });
+    steps.push(Step {
+        only_full: true,
+        ..step(
+            "many",
+            "ten million commands of many initiators at one simulated target, with models of what they may see",
+            vec![CargoCommand::new(
+                "test -p iesp-simulator --locked --test many -- --nocapture --ignored ten_million_commands",
+            )],
+            Count::Tests,
+            20,
+        )
+    });
     steps.push(step(
         "simulator",
         "libiscsi's test-tool on the boards' firmware in the simulator, with CHAP and digests, too",
