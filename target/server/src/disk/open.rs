@@ -1,7 +1,7 @@
 //! From what is wanted to logical units: all that can be told to be wrong is, before anything is made.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -446,8 +446,14 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Refused> {
         );
         return Err(Refused::Away(complain(disk, &message)));
     }
-    let cannot =
-        |error: std::io::Error| Refused::Wrong(Failure::runtime(format!("{} cannot be made: {error}", path.display())));
+    // Its folder or its file system may come later.
+    let cannot = |error: std::io::Error| {
+        let why = match error.kind() {
+            ErrorKind::AlreadyExists => "the link leads to a file that is not there: mount its file system".to_owned(),
+            _ => error.to_string(),
+        };
+        Refused::Away(Failure::runtime(format!("{} cannot be made: {why}", path.display())))
+    };
     if let Some(folder) = path.parent().filter(|folder| folder.ends_with("iesp")) {
         // The user's data folder; other folders are the user's to make.
         std::fs::create_dir_all(folder).map_err(cannot)?;

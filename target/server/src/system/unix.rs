@@ -1,5 +1,6 @@
 //! Linux, FreeBSD, macOS.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,8 +109,8 @@ pub fn is_device(path: &Path) -> bool {
 /// The system's.
 pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::File::open(folder)?.sync_all() {
-        // A file system without it, or one that is read by network: it has its own ways.
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+        // A file system without it, or one that comes by the network: it has its own ways.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         result => result,
     }
 }

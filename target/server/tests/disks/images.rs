@@ -62,6 +62,22 @@ fn an_image_that_was_made_is_not_made_again() {
     assert_eq!(Client::login(again.address()).get(&cdb::read(0, 1), 512).good(), [7; 512]);
 }
 
+/// A link into a file system that is not mounted: nothing is made, and the other disk is served.
+#[test]
+fn a_link_that_leads_nowhere_is_not_made_a_disk() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    std::os::unix::fs::symlink(folder.path().join("mount/disk"), folder.path().join("link")).expect("a link");
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"link\"\ncreate = \"1M\""])]);
+    let iesp = crate::serve(folder.path(), &[]);
+    assert!(iesp.screen.contains("LUN 1") && iesp.screen.contains("mount its file system"), "{}", iesp.screen);
+    assert!(!folder.path().join("mount").exists());
+    fs::create_dir(folder.path().join("mount")).expect("a folder");
+    fs::rename(folder.path().join("there"), folder.path().join("elsewhere")).expect("moved");
+    fs::copy(folder.path().join("elsewhere"), folder.path().join("mount/disk")).expect("a copy");
+    crate::wait(&iesp, |log| log.contains("is served now").then_some(()));
+}
+
 /// The name of a file is on the disk before what depends on it: its folder is synced.
 #[test]
 fn names_are_synced_with_their_folders() {
