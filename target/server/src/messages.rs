@@ -40,6 +40,8 @@ pub enum Message {
         /// Which of them.
         number: u32,
     },
+    /// Others gave memory back that this connection waits for.
+    Memory,
     /// End now, for this reason.
     Close(&'static str),
     /// The program stops, or what the session uses is served no longer, which is the reason: tell the initiator.

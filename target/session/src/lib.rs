@@ -8,10 +8,12 @@
 
 mod early;
 mod management;
+mod memory;
 mod tasks;
 mod turn;
 
 pub use early::{Early, NoRoom};
 pub use management::{DATA_LIMIT, Decision, Effect, Management, Quiet, Scope};
+pub use memory::Share;
 pub use tasks::{Places, Tasks};
 pub use turn::Turn;

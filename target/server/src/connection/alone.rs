@@ -161,7 +161,7 @@ impl Driver<'_> {
     /// Whether something else than bytes could bring this connection on.
     pub(super) fn depends_on_others(&self) -> bool {
         let waits = || tasks::any_in_flight(&self.slots) || self.slots.is_any_in_line() || self.logging_out;
-        let stays = self.stalled.is_some() || !self.resting.is_empty();
+        let stays = self.stalled.is_some() || !self.resting.is_empty() || !self.parked.is_empty();
         stays
             || !self.mailbox.is_empty()
             || !self.management.is_empty()

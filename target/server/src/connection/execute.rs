@@ -241,7 +241,7 @@ impl Driver<'_> {
             return;
         }
         // A command's immediate data is at most FirstBurstLength: where the budget is used up it is taken all the same.
-        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| Buffer::new(immediate.len()));
+        let mut buffer = self.buffers.take(immediate.len()).unwrap_or_else(|| Buffer::new(immediate.len() + 1));
         buffer[..immediate.len()].copy_from_slice(immediate);
         self.slots[id].data_len = immediate.len();
         self.slots[id].data = Some(buffer);

@@ -111,6 +111,9 @@ impl Driver<'_> {
     }
 
     fn consume(&mut self, inbox: &mut Inbox, now: u64) -> Result<Next, End> {
+        if !self.parked.is_empty() {
+            self.retry_parked();
+        }
         loop {
             if self.outgoing.room() < self.answer_room() {
                 return Ok(Next::Send);
@@ -286,26 +289,36 @@ impl Driver<'_> {
         }
     }
 
-    /// Room for data that come after their command. False where there is none: the task was answered.
+    /// Room for data that come after their command, now or later.
     pub(super) fn await_data(&mut self, task: TaskId, wanted: u32, immediate: &[u8]) {
-        let wanted = wanted as usize;
+        if self.try_await_data(task, wanted as usize, immediate) {
+            return;
+        }
+        // Nothing is here, and nothing comes unasked: it is asked for when there is memory.
+        if immediate.is_empty() && self.protocol.is_collected(task, 0) {
+            self.park(task, State::Parked { wanted });
+        } else {
+            self.refuse_task(task);
+        }
+    }
+
+    /// Asks for a task's data. False where there is no memory for them now.
+    pub(super) fn try_await_data(&mut self, task: TaskId, wanted: usize, immediate: &[u8]) -> bool {
         if wanted > 0 {
-            let Some(mut buffer) = self.buffers.take(wanted) else {
-                // SAM-5 5.3.5: there is no room for another command now.
-                return self.end(task, &iesp_scsi::Completion::TASK_SET_FULL, 0);
-            };
+            let Some(mut buffer) = self.buffers.take(wanted) else { return false };
             let here = immediate.len().min(wanted);
             buffer[..here].copy_from_slice(&immediate[..here]);
             self.slots[task].data = Some(buffer);
         }
+        self.slots[task].state = State::Collecting;
         self.slots[task].data_len = wanted;
         let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
         let collect = self.protocol.collect(task, wanted as u32, &mut out);
         self.outgoing.len = out.len();
-        debug_assert!(self.slots[task].state == State::Collecting);
         if collect == Collect::Complete {
             self.schedule(task, &[]);
         }
+        true
     }
 }
 

@@ -160,6 +160,7 @@ impl Driver<'_> {
     pub(super) fn drop_task(&mut self, id: TaskId) {
         self.reading.retain(|task| *task != id);
         self.resting.retain(|task| *task != id);
+        self.unpark(id);
         if let Some(placing) = self.placing.as_mut().filter(|placing| placing.task() == Some(id)) {
             // What is still to come of its data is received, and belongs to nobody.
             placing.disown();

@@ -13,6 +13,7 @@ mod execute;
 mod input;
 mod leaving;
 mod management;
+mod parked;
 mod reads;
 mod socket;
 mod tasks;
@@ -49,6 +50,7 @@ use crate::threads::Served;
 use crate::trace::Tracer;
 use leaving::Leaving;
 use management::Management;
+use parked::Parked;
 use socket::{Inbox, Outgoing};
 use tasks::{Slots, Workspace};
 
@@ -162,6 +164,8 @@ pub struct Driver<'t> {
     turn: Turn,
     /// When others on this thread had their turn last, in nanoseconds.
     given_way: u64,
+    /// Tasks that wait for memory.
+    parked: VecDeque<Parked>,
     /// Tasks whose next step waits for the next turn.
     resting: VecDeque<TaskId>,
     /// Messages that came while there was no room.
@@ -262,6 +266,7 @@ impl<'t> Driver<'t> {
             stalled: None,
             turn: Turn::begin(0),
             given_way: 0,
+            parked: VecDeque::new(),
             resting: VecDeque::new(),
             deferred: VecDeque::new(),
             guest: None,
@@ -452,6 +457,7 @@ impl<'t> Driver<'t> {
             self.entry.renew(&self.luns, self.protocol.statistics());
             self.guest = Some(guest);
             self.entry.keep();
+            self.buffers.begin_session();
         }
         if !self.grow() {
             return Err(Refused(LoginStatus::OutOfResources));
@@ -534,6 +540,7 @@ impl<'t> Driver<'t> {
             | Message::Quiet { .. }
             | Message::Luns { .. }
             | Message::Trace(_)
+            | Message::Memory
             | Message::Hurry => self.receive(message),
             Message::Served { .. } => self.deferred.push_back(message),
             Message::Wake { lun } => {
@@ -642,7 +649,8 @@ impl<'t> Driver<'t> {
         let management = self.management.functions.poll_timeout();
         let stalled = self.stalled.map(|since| since + SEND_LIMIT.as_millis() as u64);
         let idle = (!self.is_lean && self.slots.is_empty()).then_some(self.round / 1_000_000 + IDLE);
-        let due = [self.protocol.poll_timeout(), management, stalled, idle].into_iter().flatten().min();
+        let due =
+            [self.protocol.poll_timeout(), management, stalled, idle, self.parked_due()].into_iter().flatten().min();
         let Some(due) = due else { return };
         let due = self.clock.instant(due);
         if self.deadline.is_none_or(|deadline| due < deadline) {
@@ -664,6 +672,7 @@ impl<'t> Driver<'t> {
         let result = self.protocol.handle_timeout(now, &mut out);
         self.outgoing.len = out.len();
         self.on_management_time(now);
+        self.on_parked_time(now);
         result.map_err(End::from)
     }
 
@@ -674,6 +683,8 @@ impl<'t> Driver<'t> {
             Message::Wake { lun } => self.retry_blocked(lun),
             Message::Abort { lun, receipt } => self.abort_for_another(lun, receipt),
             Message::Quiet { number } => self.others_are_quiet(number),
+            // Whoever waits tries again when the connection goes on, which it does now.
+            Message::Memory => {}
             Message::Close(reason) => self.ending = Some(End::Closed(reason)),
             Message::Shutdown(reason) => self.shut_down(reason),
             Message::Luns { luns, quiet } => self.change_luns(&luns, quiet),

@@ -1,7 +1,7 @@
 //! Reads: from the backend straight into the outgoing bytes, a Data-In unit at a time.
 
 use iesp_iscsi::{Outbox, TaskId};
-use iesp_scsi::{Buffers, Completion, IoError, Outcome, Step};
+use iesp_scsi::{Buffers, Completion, Outcome, Step};
 
 use super::tasks::{Fetched, Read, State};
 use super::{ANSWER_ROOM, Driver, STALLED_ROOM};
@@ -15,6 +15,9 @@ const SEGMENT: usize = 256 << 10;
 
 /// Most bytes that one job reads: what a device or a server brings together is not asked for in turns.
 const FETCH: usize = 4 << 20;
+
+/// What a read takes where there is hardly any memory: of any session's share there is as much.
+const LITTLE: usize = 16 << 10;
 
 /// What came of trying to send the next piece of a read.
 enum Piece {
@@ -174,12 +177,17 @@ impl Driver<'_> {
     /// Has a read's next bytes brought: all that are left, or as many as there is memory for, at least `least`.
     fn fetch(&mut self, id: TaskId, lun: &Lun, read: Read, least: usize) {
         let most = read.left.min(FETCH);
-        match self.buffers.take(most).map(|buffer| (buffer, most)).or_else(|| Some((self.buffers.take(least)?, least)))
-        {
+        let little = least.min(LITTLE.max(lun.block_size() as usize));
+        let mut take = |len| Some((self.buffers.take(len)?, len));
+        match take(most).or_else(|| take(least)).or_else(|| take(little)) {
             Some((buffer, len)) => {
                 self.submit(id, lun, Work::Read { offset: read.offset, len }, buffer, Some((read, len)));
             }
-            None => self.after_read(id, Outcome::Failed(IoError::Other), read.sent),
+            None => {
+                self.slots[id].state = State::Reading(read);
+                self.let_go(id, lun);
+                self.park(id, State::ParkedRead(Read { holds: false, ..read }));
+            }
         }
     }
 

@@ -44,6 +44,13 @@ pub enum State {
     Blocked(Outcome),
     /// A range of blocks, for the next piece of a read.
     BlockedRead(Read),
+    /// Memory for its data, of which none have come.
+    Parked {
+        /// Bytes.
+        wanted: u32,
+    },
+    /// Memory for the next piece of a read.
+    ParkedRead(Read),
     /// The connection's next turn; then the step that follows is made.
     Resting(Outcome),
     /// Room in the outgoing bytes: a read.

@@ -73,7 +73,7 @@ impl Node {
         number_targets(&statistics, &catalog);
         Self {
             homes,
-            budget: Budget::new(catalog.settings.memory),
+            budget: Budget::new(catalog.settings.memory, catalog.settings.sessions),
             clock: Clock::start(),
             statistics,
             registry,
@@ -93,7 +93,7 @@ impl Node {
     pub fn publish(&self, catalog: Catalog) {
         number_targets(&self.statistics, &catalog);
         let old = self.catalog();
-        self.budget.resize(old.settings.memory, catalog.settings.memory);
+        self.budget.resize(catalog.settings.memory, catalog.settings.sessions);
         if old.trace != catalog.trace {
             for connection in &self.list().list {
                 // A connection that has ended shows nothing.
