@@ -124,6 +124,15 @@ fault_kill() {
     whole_again
 }
 
+fault_restart() {
+    step "round $round: the target is stopped and started again, as for an upgrade"
+    ask stop target
+    sleep 1
+    unharmed
+    ask start target
+    whole_again
+}
+
 # After the load.
 fault_power() { :; }
 

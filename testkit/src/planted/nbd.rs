@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use crate::device::{Device, check_range};
+use crate::device::{Device, Promise, check_range};
 
 const MAGIC: &[u8; 8] = b"NBDMAGIC";
 const OPTION_MAGIC: &[u8; 8] = b"IHAVEOPT";
@@ -160,8 +160,11 @@ fn perform(device: &dyn Device, kind: u16, fua: bool, offset: u64, length: u32, 
         WRITE => device.write(offset, data, fua),
         FLUSH => device.flush(),
         WRITE_ZEROES => {
-            // A hole reads as zeros here and takes no space, whether or not one was asked for.
-            device.discard(offset, u64::from(length)).or_else(|_| device.zero(offset, u64::from(length)))?;
+            // A hole takes no space, whether or not one was asked for; not everywhere does it read as zeros.
+            let reads_as_zeros = device.geometry().discard.is_some_and(|discard| discard.reads == Promise::Zeros);
+            if !reads_as_zeros || device.discard(offset, u64::from(length)).is_err() {
+                device.zero(offset, u64::from(length))?;
+            }
             if fua { device.flush() } else { Ok(()) }
         }
         _ => Err(ErrorKind::InvalidInput.into()),
@@ -179,4 +182,50 @@ fn skip(from: &mut impl Read, length: u32) -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::InvalidData, "an option that is too long"));
     }
     io::copy(&mut from.take(u64::from(length)), &mut io::sink()).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::memory::Memory;
+    use crate::device::{Discard, Geometry};
+
+    /// A disk whose discards leave anything.
+    struct Careless(Memory);
+
+    impl Device for Careless {
+        fn geometry(&self) -> Geometry {
+            Geometry { discard: Some(Discard { granularity: 512, reads: Promise::Anything }), ..self.0.geometry() }
+        }
+
+        fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, data)
+        }
+
+        fn write(&self, offset: u64, data: &[u8], fua: bool) -> io::Result<()> {
+            self.0.write(offset, data, fua)
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            self.0.flush()
+        }
+
+        fn discard(&self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+            self.0.zero(offset, len)
+        }
+    }
+
+    #[test]
+    fn zeros_are_zeros_where_a_discard_promises_none() {
+        let device = Careless(Memory::new(4096, 512));
+        perform(&device, WRITE, false, 0, 1024, &mut [7; 1024]).unwrap();
+        perform(&device, WRITE_ZEROES, false, 0, 512, &mut []).unwrap();
+        let mut data = [1; 1024];
+        perform(&device, READ, false, 0, 1024, &mut data).unwrap();
+        assert_eq!(data, *[[0; 512], [7; 512]].as_flattened());
+    }
 }

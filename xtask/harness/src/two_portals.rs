@@ -20,7 +20,7 @@ pub struct Target {
     images: tempfile::TempDir,
     arguments: Vec<String>,
     ports: [u16; 2],
-    kills: u32,
+    ends: u32,
 }
 
 impl Target {
@@ -43,7 +43,7 @@ impl Target {
             images,
             arguments: arguments.to_owned(),
             ports: [0, 0],
-            kills: 0,
+            ends: 0,
         };
         target.serve()?;
         let printed = std::fs::read_to_string(dir.join("iesp.stdout.log"))?;
@@ -64,13 +64,32 @@ impl Target {
         let served = self.served.take().context("iesp does not run")?;
         let alive = is_alive(served.id());
         drop(served);
-        self.kills += 1;
-        let (log, kept) = (self.dir.join(STDERR), self.dir.join(format!("iesp.stderr.killed-{}.log", self.kills)));
-        std::fs::rename(&log, &kept).with_context(|| format!("cannot keep {}", log.display()))?;
+        let kept = self.keep_log()?;
         let said = String::from_utf8_lossy(&std::fs::read(&kept)?).into_owned();
         ensure!(!said.contains("panicked at"), "iesp panicked: see {}", kept.display());
         ensure!(alive, "iesp had ended before it was killed: see {}", kept.display());
         Ok(())
+    }
+
+    /// Stops it as a service manager does, to be started again. Its log is kept beside that of the next one.
+    ///
+    /// # Errors
+    /// When it had ended before, or did not end as it should.
+    pub fn end(&mut self) -> Result<()> {
+        self.served.take().context("iesp does not run")?.stop()?;
+        self.keep_log().map(drop)
+    }
+
+    /// The program that runs from the next start on.
+    pub fn replace_program(&mut self, iesp: &Path) {
+        iesp.clone_into(&mut self.iesp);
+    }
+
+    fn keep_log(&mut self) -> Result<PathBuf> {
+        self.ends += 1;
+        let (log, kept) = (self.dir.join(STDERR), self.dir.join(format!("iesp.stderr.ended-{}.log", self.ends)));
+        std::fs::rename(&log, &kept).with_context(|| format!("cannot keep {}", log.display()))?;
+        Ok(kept)
     }
 
     /// The image of a LUN.

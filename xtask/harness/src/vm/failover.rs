@@ -1,6 +1,7 @@
 //! `cargo xtask vm failover`: the load of `vm fsx` while paths are taken away and come back.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,9 @@ pub struct Args {
     /// The file system
     #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
     fs: FileSystem,
+    /// Begin with this older program, which the first restart upgrades
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Repeat a run's choices; without, they are the same in every run
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u32,
@@ -47,6 +51,8 @@ enum Fault {
     Slow,
     /// The target is killed and started again
     Kill,
+    /// The target is stopped, as for an upgrade, and started again
+    Restart,
     /// The target is killed once more when all is flushed, and nothing of it may be lost
     Power,
 }
@@ -59,7 +65,7 @@ impl Fault {
 }
 
 /// How long one round of faults may take, on a busy machine.
-const ROUND: Duration = Duration::from_secs(420);
+const ROUND: Duration = Duration::from_secs(480);
 /// The same for what is around them.
 const AROUND: Duration = Duration::from_secs(420);
 /// What a spoilt path's chunks wait.
@@ -86,9 +92,10 @@ const EXPECTED: &[&str] = &[
 pub fn run(args: &Args) -> Result<()> {
     let logs = args.common.log_folder("failover")?;
     let programs = vec![programs::fsx()?, programs::verifier()?];
-    let target = Target::start(&args.common.iesp(&logs)?, &logs, &[])?;
+    let iesp = args.common.iesp(&logs)?;
+    let target = Target::start(args.from.as_ref().unwrap_or(&iesp), &logs, &[])?;
     let [first, second] = target.ports().map(|port| Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))));
-    let mut bench = Bench { target, paths: [first?, second?] };
+    let mut bench = Bench { target, iesp, paths: [first?, second?] };
     let mut checks = Checks::new("vm failover");
     let run = Run {
         script: "failover.sh",
@@ -114,12 +121,14 @@ pub fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn power_alone(common: Common) -> Result<()> {
-    run(&Args { rounds: 1, faults: vec![Fault::Power], fs: FileSystem::Ext4, seed: 1, common })
+    run(&Args { rounds: 1, faults: vec![Fault::Power], fs: FileSystem::Ext4, from: None, seed: 1, common })
 }
 
 /// What can be spoilt.
 struct Bench {
     target: Target,
+    /// What runs from the first restart on.
+    iesp: PathBuf,
     paths: [Proxy; 2],
 }
 
@@ -131,6 +140,12 @@ impl Bench {
             "kill target" => {
                 self.paths.iter_mut().for_each(Proxy::refuse);
                 return self.target.kill();
+            }
+            "stop target" => {
+                self.target.end()?;
+                self.paths.iter_mut().for_each(Proxy::refuse);
+                self.target.replace_program(&self.iesp);
+                return Ok(());
             }
             "start target" => {
                 self.target.serve()?;

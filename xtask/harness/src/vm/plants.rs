@@ -60,6 +60,12 @@ const CASES: &[Case] = &[
         finds: &["lost-flushed-write"],
     },
     Case {
+        name: "powercut passes when only unflushed data is lost",
+        plant: Plant::VolatileCache,
+        run: powercut::hundred_cuts,
+        finds: &[],
+    },
+    Case {
         name: "powercut finds within a hundred cuts that a flush was acknowledged early",
         plant: Plant::HastyFlush,
         run: powercut::hundred_cuts,

@@ -92,9 +92,9 @@ impl Disk {
     /// Of 100 cuts of all disks as many as this: a mount takes longer than to look at a raw disk.
     fn share(self) -> u32 {
         match self {
-            Disk::Raw => 45,
-            Disk::RawDirect => 25,
-            Disk::Ext4 | Disk::Xfs | Disk::Btrfs => 10,
+            Disk::Raw => 52,
+            Disk::RawDirect => 30,
+            Disk::Ext4 | Disk::Xfs | Disk::Btrfs => 6,
         }
     }
 }
@@ -272,7 +272,7 @@ mod tests {
             }
         }
         let subjects = share_out(&args(500, all), Path::new("/x"));
-        assert_eq!(subjects.iter().map(|one| one.cuts).collect::<Vec<_>>(), [225, 125, 50, 50, 50]);
+        assert_eq!(subjects.iter().map(|one| one.cuts).collect::<Vec<_>>(), [260, 150, 30, 30, 30]);
     }
 
     #[test]
