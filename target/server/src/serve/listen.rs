@@ -70,7 +70,7 @@ fn open(address: SocketAddr) -> std::io::Result<StdListener> {
 /// Takes connections, and hands them to the shards.
 pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>, node: Arc<Node>) {
     let mut turn = 0;
-    let mut refusals = Seldom::default();
+    let (mut refusals, mut failures) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -98,7 +98,9 @@ pub async fn accept(listener: TcpListener, portal: PortalId, shards: Arc<[Door]>
             }
             Err(error) => {
                 // Out of descriptors, say: others may be given back meanwhile.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(untold) = failures.turn(Instant::now()) {
+                    tracing::warn!(%error, untold, "a connection could not be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

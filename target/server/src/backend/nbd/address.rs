@@ -65,7 +65,9 @@ impl Address {
         if path.contains('?') || authority.contains(['?', '@']) {
             return Err(format!("{text}: user names and query parameters have no meaning in nbd:// URIs"));
         }
-        let Authority { host, port } = Authority::parse(authority)
+        // RFC 6874: in a URI the '%' before an IPv6 zone is encoded; it is taken plain, too.
+        let authority = if uri.is_some() { authority.replace("%25", "%") } else { authority.to_owned() };
+        let Authority { host, port } = Authority::parse(&authority)
             .filter(|authority| authority.port != Some(0))
             .ok_or_else(|| format!("{text}: write the server as HOST:PORT, as in 192.168.1.10:10809 or [::1]:10809"))?;
         Ok(Self {
@@ -194,6 +196,7 @@ mod tests {
             ("nbd://box", tcp("box", 10809, "")),
             ("nbd://box:1/", tcp("box", 1, "")),
             ("nbd://[::1]//disk", tcp("::1", 10809, "/disk")),
+            ("nbd://[fe80::1%25eth0]:99/x", tcp("fe80::1%eth0", 99, "x")),
             ("nbd://box/hello%20world", tcp("box", 10809, "hello world")),
             ("nbds:99", tcp("nbds", 99, "")),
             ("nbds://box/x", Address { tls: true, ..tcp("box", 10809, "x") }),
