@@ -16,9 +16,8 @@ use crate::support::process::{command, folder};
 
 const FLUSH: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const EIO: u32 = 5;
-/// HAS_FLAGS, SEND_FLUSH, SEND_FUA: one connection, by which replies come in any order.
-const FLAGS: u16 = 1 | 4 | 8;
-const FUA: u16 = 1;
+/// HAS_FLAGS, SEND_FLUSH: one connection, by which replies come in any order.
+const FLAGS: u16 = 1 | 4;
 
 /// A server whose next sync fails: it drops what was written, and tells one of those that wait.
 #[derive(Default)]
@@ -46,18 +45,14 @@ impl Failing {
         loop {
             let mut head = [0; 28];
             stream.read_exact(&mut head).ok()?;
-            let flags = u16::from_be_bytes([head[4], head[5]]);
             let cookie: [u8; 8] = head[8..16].try_into().ok()?;
             let len = u32::from_be_bytes(head[24..28].try_into().ok()?) as usize;
             match head[7] {
                 0 => stream.write_all(&[&simple(0, &cookie)[..], &vec![0; len]].concat()).ok()?,
                 1 => {
                     stream.read_exact(&mut vec![0; len]).ok()?;
-                    let failed = flags & FUA != 0 && self.armed.swap(false, Ordering::SeqCst);
-                    if flags & FUA == 0 {
-                        self.writes.fetch_add(1, Ordering::SeqCst);
-                    }
-                    stream.write_all(&simple(if failed { EIO } else { 0 }, &cookie)).ok()?;
+                    self.writes.fetch_add(1, Ordering::SeqCst);
+                    stream.write_all(&simple(0, &cookie)).ok()?;
                 }
                 3 if self.armed.swap(false, Ordering::SeqCst) => {
                     *self.held.lock().expect("no panic") = Some(cookie);
@@ -113,20 +108,4 @@ fn flushes_at_the_same_time_have_one_result() {
             assert_eq!(server.writes.load(Ordering::SeqCst), 2, "it is written again before a flush is GOOD");
         }
     }
-}
-
-/// A write with FUA makes some servers sync everything: its failure may be of an older write, which no flush calls durable.
-#[test]
-fn a_failed_write_with_fua_may_have_lost_older_ones() {
-    let folder = folder();
-    let (socket, server) = (folder.path().join("failing"), Arc::new(Failing::default()));
-    server.serve(&socket);
-    let url = format!("nbd+unix:///?socket={}", socket.display());
-    let iesp = exclusive(&url, folder.path());
-    let mut client = session(&iesp);
-    client.put(&cdb::write(0, 8), &pattern(1, 4096)).good();
-    server.armed.store(true, Ordering::SeqCst);
-    assert_eq!(client.put(&cdb::write_fua(8, 8), &pattern(2, 4096)).code().0, 3, "MEDIUM ERROR");
-    client.run(&FLUSH).good();
-    assert_eq!(server.writes.load(Ordering::SeqCst), 2, "it is written again before a flush is GOOD");
 }

@@ -5,7 +5,7 @@ use std::mem::take;
 use std::rc::Rc;
 
 use iesp_scsi::{IoError, Outcome};
-use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::spawn_local;
 
 use super::call::{Answer, Call};
@@ -42,15 +42,13 @@ pub struct Worker {
     stripes: [Mutex<()>; STRIPES],
     /// Held by a flush that makes room in the journal.
     trimming: Mutex<()>,
-    /// Writes with FUA that are under way are its readers.
-    durable: RwLock<()>,
 }
 
 impl Worker {
     /// With iESP's trim levels.
     pub fn new(client: Rc<Client>, unmap: bool, unmap_zeros: bool) -> Self {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
-        Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()), durable: RwLock::const_new(()) }
+        Self { client, unmap, unmap_zeros, stripes, trimming: Mutex::const_new(()) }
     }
 
     /// Whose calls do it.
@@ -73,13 +71,13 @@ impl Worker {
                 let request = Request { command: Command::Read, flags: 0, offset, len: len as u32 };
                 Call::whole(request, job, 0, false)
             }
-            // A durable one takes part in the order of flushes.
-            Work::Write { offset, from, len, durable: false }
+            Work::Write { offset, from, len, durable }
                 if one(offset, len)
+                    && (!durable || export.fua() && self.check_lost().is_ok())
                     && !self.client.journal.borrow().is_half_full()
                     && !(self.unmap_zeros && job.buffer.get(from..from + len).is_some_and(is_zero)) =>
             {
-                let request = Request { command: Command::Write, flags: 0, offset, len: len as u32 };
+                let request = Request { command: Command::Write, flags: self.fua(durable), offset, len: len as u32 };
                 Call::whole(request, job, from, export.flush())
             }
             _ => return Err(job),
@@ -183,8 +181,7 @@ impl Worker {
         durable: bool,
     ) -> Result<(), IoError> {
         self.make_room().await?;
-        let flags = self.fua(durable);
-        self.write_through(flags, self.transfer(Command::Write, flags, offset, buffer, at, len)).await?;
+        self.transfer(Command::Write, self.fua(durable), offset, buffer, at, len).await?;
         self.harden(durable).await
     }
 
@@ -274,8 +271,7 @@ impl Worker {
             self.make_room().await?;
             let piece = (end - offset).min(ZEROES);
             let request = Request { command: Command::WriteZeroes, flags, offset, len: piece as u32 };
-            let call = self.client.call(request, Buffer::default(), 0, self.client.export.flush());
-            self.write_through(flags, async { call.await.result.map(drop) }).await?;
+            self.client.call(request, Buffer::default(), 0, self.client.export.flush()).await.result?;
             offset += piece;
         }
         self.harden(durable).await
@@ -291,20 +287,6 @@ impl Worker {
             done += piece as u64;
         }
         Ok(())
-    }
-
-    /// A write, which may be one with FUA. A server without a better way syncs everything for it (nbdkit does), so that its
-    /// failure may be of older writes.
-    async fn write_through(&self, flags: u16, write: impl Future<Output = Result<(), IoError>>) -> Result<(), IoError> {
-        if flags & request_flags::FUA == 0 {
-            return write.await;
-        }
-        let _under_way = self.durable.read().await;
-        let written = write.await;
-        if written == Err(IoError::Medium) {
-            self.client.sync_failed();
-        }
-        written
     }
 
     /// What every flush of an initiator's does. It has the result of a flush that is sent from now on, which several may wait
@@ -369,14 +351,9 @@ impl Worker {
         loop {
             let mark = self.client.journal.borrow().mark();
             match self.client.call(request, Buffer::default(), 0, false).await.result {
-                Ok(_) => {
-                    // A write with FUA may have been told of a failure that belongs to this flush.
-                    drop(self.durable.write().await);
-                    if self.client.journal.borrow_mut().flushed(mark) {
-                        return Ok(());
-                    }
-                    // It was, and what was lost is written again: this one has to cover that.
-                }
+                Ok(_) if self.client.journal.borrow_mut().flushed(mark) => return Ok(()),
+                // Another one failed meanwhile, and what it lost is written again: this one has to cover that.
+                Ok(_) => {}
                 // It did not reach the server.
                 Err(IoError::NotReady) => return Err(IoError::NotReady),
                 Err(error) => {
