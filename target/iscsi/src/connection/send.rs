@@ -84,6 +84,13 @@ impl<const TASKS: usize, const TEXT: usize> Connection<TASKS, TEXT> {
         out.push(self.digests, response.emit(), &data[..2 + len]);
     }
 
+    /// Whether the initiator has data for the task and room for none (W without R): a command that only returns data then moves
+    /// none, and RFC 7143 11.4.5.1 makes all that was expected the residual.
+    pub fn is_data_out(&self, task: TaskId) -> bool {
+        let is_out = |command: &crate::pdu::ScsiCommand| command.write && !command.read && command.expected_len > 0;
+        self.slots.slot(task).is_some_and(|slot| is_out(&slot.command))
+    }
+
     /// Ends a task without a word, as an abort does (SAM-5 5.6, with TAS 0).
     pub fn forget(&mut self, task: TaskId) {
         self.slots.remove(task);

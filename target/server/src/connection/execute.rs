@@ -304,11 +304,9 @@ impl Driver<'_> {
             self.inventory_reported();
         }
         let slot = &self.slots[id];
-        let wanted = if completion.status == 0 {
-            completion.reply_len.max(slot.data_out_len()).max(slot.data_in_len())
-        } else {
-            slot.data_out_len()
-        };
+        let data_in = if completion.status == 0 { completion.reply_len.max(slot.data_in_len()) } else { 0 };
+        let data_in = if data_in > 0 && self.protocol.is_data_out(id) { 0 } else { data_in };
+        let wanted = slot.data_out_len().max(data_in);
         self.end(id, completion, wanted);
     }
 

@@ -225,3 +225,17 @@ fn a_write_that_ends_within_a_block() {
     }
     server.assert_well();
 }
+
+/// A command that returns data, sent as one that brings some: none are moved, and all that was expected is the residual.
+#[test]
+fn commands_that_return_data_and_are_sent_as_writes() {
+    let server = Iesp::ram("1M");
+    let mut client = Client::login(server.address());
+    client.put(&cdb::write(0, 8), &[1; 4096]).good();
+    for (cdb, len) in [(&cdb::read(0, 8)[..], 4096), (&cdb::read(0, 8)[..], 512), (&cdb::inquiry(None, 255)[..], 255)] {
+        let command = client.initiator.write(cdb, len);
+        let done = client.command(command, &vec![0; len as usize]);
+        assert_eq!((done.status, &done.data[..], done.residual), (0, &[][..], Residual::Underflow(len)), "{cdb:02x?}");
+    }
+    assert_eq!(client.get(&cdb::read(0, 8), 4096).good(), [1; 4096]);
+}

@@ -169,7 +169,8 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
             Some(completion) => {
                 let good = completion.status == 0;
                 let task = self.slots.get(id).and_then(|slot| slot.task);
-                let wanted = if good { task.map_or(0, |task| task.data_in_len()) } else { sent };
+                let is_out = self.protocol.is_data_out(id);
+                let wanted = if good && !is_out { task.map_or(0, |task| task.data_in_len()) } else { sent };
                 self.end(id, &completion, wanted).await
             }
             None => self.fail(id, CommandFault::Unexpected).await,
@@ -333,10 +334,9 @@ impl<B: Board, S: Read + Write, const CONNECTIONS: usize, const TASKS: usize, co
     pub(super) async fn complete(&mut self, id: TaskId, completion: &Completion) -> Result<(), End> {
         let task = self.slots.get(id).and_then(|slot| slot.task);
         let (data_in, data_out) = task.map_or((0, 0), |task| (task.data_in_len(), task.data_out_len()));
-        let wanted = match completion.status {
-            0 => completion.reply_len.max(data_out).max(data_in),
-            _ => data_out,
-        };
+        let data_in = if completion.status == 0 { completion.reply_len.max(data_in) } else { 0 };
+        let data_in = if data_in > 0 && self.protocol.is_data_out(id) { 0 } else { data_in };
+        let wanted = data_out.max(data_in);
         self.end(id, completion, wanted).await
     }
 
