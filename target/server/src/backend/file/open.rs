@@ -12,7 +12,6 @@ pub(super) enum Kind {
     /// A file.
     File,
     /// A disk of the machine's own.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "these are not served elsewhere"))]
     Device,
     /// A directory.
     Directory,
