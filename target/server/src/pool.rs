@@ -10,6 +10,7 @@ use iesp_iscsi::TaskId;
 use iesp_scsi::{IoError, Outcome};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::backend::durability::Durability;
 use crate::backend::{Backend, Patience, Served, durability};
 use crate::buffers::Buffer;
 use crate::messages::Message;
@@ -47,6 +48,24 @@ pub struct Job {
 }
 
 impl Job {
+    /// Does what is to be done, but for the sync where the backend's jobs share theirs; this thread may wait.
+    pub fn perform(&mut self) -> Outcome {
+        let shares = self.backend.durability().is_some();
+        if shares && self.work == Work::Flush {
+            return Outcome::Done;
+        }
+        let work = if shares { self.work.without_sync() } else { self.work };
+        let performed =
+            catch_unwind(AssertUnwindSafe(|| work.perform(&*self.backend, &mut self.buffer, Patience::Any)));
+        match performed {
+            Ok(Ok(Served::Done(outcome))) => outcome,
+            Ok(Ok(Served::WouldBlock)) => Outcome::Failed(IoError::Other),
+            Ok(Err(error)) => Outcome::Failed(error),
+            // What panicked has said so.
+            Err(_) => Outcome::Failed(IoError::Other),
+        }
+    }
+
     /// It is done: says what became of it and gives the buffer back.
     pub fn finish(self, outcome: Outcome) {
         // A connection waits for its jobs before it ends.
@@ -147,6 +166,14 @@ pub fn hand_over(job: Job) {
 pub fn settle(job: Job, outcome: Outcome) {
     let backend = Arc::clone(&job.backend);
     if durability::settle(job, outcome) {
+        commit(backend);
+    }
+}
+
+/// Leaves a write that is to be durable to whoever makes the next sync: many small ones need one thread then.
+pub fn write_with_sync(job: Job, durability: &Durability) {
+    let backend = Arc::clone(&job.backend);
+    if durability.join(job) {
         commit(backend);
     }
 }
@@ -302,19 +329,7 @@ impl Shared {
 
 /// Does a job and answers it, whatever becomes of it.
 fn perform(mut job: Job) {
-    let outcome = if job.work == Work::Flush && job.backend.durability().is_some() {
-        Outcome::Done
-    } else {
-        let work = if job.backend.durability().is_some() { job.work.without_sync() } else { job.work };
-        let performed = catch_unwind(AssertUnwindSafe(|| work.perform(&*job.backend, &mut job.buffer, Patience::Any)));
-        match performed {
-            Ok(Ok(Served::Done(outcome))) => outcome,
-            Ok(Ok(Served::WouldBlock)) => Outcome::Failed(IoError::Other),
-            Ok(Err(error)) => Outcome::Failed(error),
-            // What panicked has said so.
-            Err(_) => Outcome::Failed(IoError::Other),
-        }
-    };
+    let outcome = job.perform();
     let backend = Arc::clone(&job.backend);
     if durability::settle(job, outcome) {
         backend.commit();

@@ -4,6 +4,7 @@
 //! that are asked for at the same time become one ([`Commits`]). A kernel reports a write-back error once, so whoever else
 //! asked meanwhile would hear that all is well: here all of them fail, and every later one, until the disk is given back.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use iesp_scsi::{IoError, Outcome};
 
 use super::commits::{Commits, Joined};
-use crate::pool::Job;
+use crate::pool::{Job, Work};
 
 /// Why a sync did not make everything durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Durability {
     /// What the log calls the disk.
     name: Box<str>,
     commits: Mutex<Commits<Job>>,
+    /// Room for a batch, kept from one leader to the next: a job that waits costs no allocation.
+    spare: Mutex<Vec<Job>>,
     /// A sync has ended.
     ended: Condvar,
     /// Something was written since the latest sync began. True at the start: an earlier process may have written.
@@ -38,7 +41,8 @@ impl Durability {
     /// Of the disk that the log calls so.
     pub fn new(name: impl Into<Box<str>>) -> Self {
         let commits = Mutex::new(Commits::new());
-        Self { name: name.into(), commits, ended: Condvar::new(), dirty: AtomicBool::new(true) }
+        let (spare, ended, dirty) = (Mutex::default(), Condvar::new(), AtomicBool::new(true));
+        Self { name: name.into(), commits, spare, ended, dirty }
     }
 
     /// A write was done that is not durable yet; called before it is answered.
@@ -56,7 +60,8 @@ impl Durability {
         commits.is_idle() && !commits.is_poisoned() && !self.dirty.load(Ordering::SeqCst)
     }
 
-    /// A job whose writes are done waits for the next sync. True where the caller has to have [`Self::lead`] called, by a
+    /// A job waits for the next sync: one whose write is done, as [`Work::Flush`], or a write that whoever leads does before
+    /// it. True where the caller has to have [`Self::lead`] called, by a
     /// thread that may wait.
     #[must_use]
     pub fn join(&self, job: Job) -> bool {
@@ -73,10 +78,9 @@ impl Durability {
 
     /// Has syncs made by `sync` for as long as jobs wait for one.
     pub fn lead(&self, sync: impl Fn() -> Result<(), SyncError>) {
-        let mut batch = Vec::new();
         loop {
             // Each of the batch has its answer.
-            let _ = self.round(&sync, &mut batch);
+            let _ = self.round(&sync);
             if !self.lock().go_on() {
                 // Threads that wait, and came too late for this round, lead themselves.
                 return self.ended.notify_all();
@@ -100,7 +104,7 @@ impl Durability {
             }
         }
         drop(commits);
-        let result = self.round(&sync, &mut Vec::new());
+        let result = self.round(&sync);
         let mut commits = self.lock();
         let next = commits.go_on().then(|| commits.first().map(|job| Arc::clone(&job.backend))).flatten();
         drop(commits);
@@ -113,9 +117,12 @@ impl Durability {
     }
 
     /// One sync, for all that wait for it; this thread leads.
-    fn round(&self, sync: impl Fn() -> Result<(), SyncError>, batch: &mut Vec<Job>) -> Result<(), IoError> {
-        self.lock().begin(batch);
-        // After the batch is known, before the sync: what is written from now on is for the next one.
+    fn round(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<(), IoError> {
+        // The leader's alone: nobody waits for it.
+        let mut batch = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().begin(&mut batch);
+        write_all(&mut batch);
+        // After the batch is known and written, before the sync: what is written from now on is for the next one.
         self.dirty.store(false, Ordering::SeqCst);
         let result = catch_unwind(AssertUnwindSafe(sync)).unwrap_or(Err(SyncError::Lost(IoError::Other)));
         if result.is_err() {
@@ -125,7 +132,7 @@ impl Durability {
         if matches!(result, Err(SyncError::Lost(_))) {
             self.poison_now(&mut commits);
         }
-        let good = commits.end(result.is_ok(), batch);
+        let good = commits.end(result.is_ok(), &mut batch);
         drop(commits);
         self.ended.notify_all();
         let result = match result {
@@ -173,14 +180,30 @@ impl Durability {
     }
 }
 
+/// Does the writes of a batch that were left to its leader; one that fails is answered and leaves the batch.
+fn write_all(batch: &mut Vec<Job>) {
+    let outcome = Cell::new(Outcome::Done);
+    let has_failed = |job: &mut Job| {
+        if job.work != Work::Flush {
+            outcome.set(job.perform());
+            job.work = Work::Flush;
+        }
+        outcome.get() != Outcome::Done
+    };
+    batch.extract_if(.., has_failed).for_each(|job| job.finish(outcome.replace(Outcome::Done)));
+}
+
 /// A job's reads or writes have been done with this outcome: it is answered, at once or after the next sync where it asked
 /// for durability. True where the caller has to have [`Backend::commit`](super::Backend::commit) called, by a thread that may wait.
 #[must_use]
-pub fn settle(job: Job, outcome: Outcome) -> bool {
+pub fn settle(mut job: Job, outcome: Outcome) -> bool {
     let failed = matches!(outcome, Outcome::Failed(_));
     let backend = Arc::clone(&job.backend);
     match backend.durability() {
-        Some(durability) if !failed && job.work.is_durable() => return durability.join(job),
+        Some(durability) if !failed && job.work.is_durable() => {
+            job.work = Work::Flush;
+            return durability.join(job);
+        }
         Some(durability) if job.work.is_writing() => durability.wrote(),
         _ => {}
     }

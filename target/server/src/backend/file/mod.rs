@@ -23,7 +23,7 @@ use iesp_scsi::{IoError, Outcome};
 
 use super::durability::{Durability, SyncError};
 use super::{Backend, Condition, Facts, Patience, Served};
-use crate::buffers::Buffer;
+use crate::buffers::{ALIGNMENT, Buffer};
 use crate::pool::{self, Job, Threads, Work};
 use crate::ring;
 use direct::Alignment;
@@ -34,6 +34,9 @@ use sys::failure;
 
 /// More bytes than this are not unmapped or zeroed on a thread that serves other commands.
 const INLINE_UNMAP: u64 = 1 << 20;
+
+/// A durable write of at most so many bytes is done by the thread that makes the sync.
+const WITH_SYNC: usize = 64 << 10;
 
 /// Zeros are written in pieces of this size where the file system has no better way.
 static ZEROS: Zeros = Zeros([0; 64 << 10]);
@@ -357,6 +360,13 @@ impl Backend for FileBackend {
                 }
                 ring::submit(job, &self.file, true)
             }
+            // Nothing of such a page is read first, and a copy of so few bytes takes no time beside the sync.
+            Work::Write { offset, len, durable: true, .. }
+                if self.durability().is_some() && len <= WITH_SYNC && is_whole_pages(offset, len) =>
+            {
+                pool::write_with_sync(job, &self.durability);
+                Ok(())
+            }
             // No thread for each that waits for the same sync.
             Work::Flush if self.medium != Medium::Memory => {
                 pool::settle(job, Outcome::Done);
@@ -518,6 +528,11 @@ impl FileBackend {
         }
         Ok(served)
     }
+}
+
+/// Whether a range is whole pages of the page cache, whatever their size is here.
+const fn is_whole_pages(offset: u64, len: usize) -> bool {
+    offset.is_multiple_of(ALIGNMENT as u64) && len.is_multiple_of(ALIGNMENT)
 }
 
 /// What came of a try at the page cache; a part is nothing.
