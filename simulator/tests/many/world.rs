@@ -78,7 +78,11 @@ impl World {
     pub fn logged_in(&self, nexus: u8) {
         count(&self.sessions);
         for lun in 0..LUNS {
-            self.attentions.borrow_mut().entry((nexus, lun)).or_default().logging_in = false;
+            let mut attentions = self.attentions.borrow_mut();
+            let attention = attentions.entry((nexus, lun)).or_default();
+            attention.logging_in = false;
+            // The same of those that began since.
+            attention.changes.iter_mut().filter(|ended| **ended == UNDER_WAY).for_each(|ended| *ended = PERHAPS_TOLD);
         }
     }
 
