@@ -118,6 +118,8 @@ pub fn run(
     json: Option<&Path>,
     binding: bool,
 ) -> Result<()> {
+    // What was just built: a commit that is made meanwhile is another one.
+    let now_name = super::commit_name();
     let before = commit.iesp()?;
     let (machine, cores) = (Machine::look(), Cores::choose()?);
     println!("{} CPUs, {}, Linux {}; {cores}", machine.cpus, machine.model, machine.kernel);
@@ -146,15 +148,11 @@ pub fn run(
     println!("{}", table(&rows));
     println!(
         "Before: {}. Now: {}. Ratios now to before, with the interval that holds the true one with 95 % confidence; {} rounds of {} s.",
-        commit.about,
-        super::commit_name(),
-        scale.rounds,
-        scale.times.measure
+        commit.about, now_name, scale.rounds, scale.times.measure
     );
     if let Some(file) = json {
         let (rounds, seconds) = (scale.rounds, scale.times.measure);
-        let now = super::commit_name();
-        let report = Report { before: &commit.about, now: &now, machine: &machine, rounds, seconds, loads: &rows };
+        let report = Report { before: &commit.about, now: &now_name, machine: &machine, rounds, seconds, loads: &rows };
         let text = serde_json::to_string_pretty(&report)? + "\n";
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
