@@ -113,6 +113,7 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// It fails still.
+    #[cfg_attr(windows, allow(dead_code, reason = "a running process is not asked there"))]
     fn restore(&self) -> Result<bool, IoError> {
         Ok(false)
     }
