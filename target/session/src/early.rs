@@ -1,4 +1,5 @@
-//! PDUs that came before those that they belong behind (RFC 7143 4.2.2.1: commands are delivered in order).
+//! PDUs that came before those that they belong behind (RFC 7143 4.2.2.1: commands are delivered in
+//! order).
 
 use heapless::Vec;
 

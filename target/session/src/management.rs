@@ -1,4 +1,5 @@
-//! Task management functions (RFC 7143 4.2.3, 11.5, SAM-5 7): what each affects, and when it may be answered.
+//! Task management functions (RFC 7143 4.2.3, 11.5, SAM-5 7): what each affects, and when it may be
+//! answered.
 
 use heapless::Vec;
 use iesp_iscsi::TaskId;
@@ -6,8 +7,8 @@ use iesp_iscsi::pdu::{TaskFunction, TaskRequest, TaskResult};
 
 /// How long a function waits for data that R2Ts asked for, in milliseconds.
 ///
-/// RFC 7143 4.2.3.3 a has no limit, but initiators stop sending such data: Linux by default (FastAbort), and those that are
-/// broken. What comes later belongs to no task and is discarded.
+/// RFC 7143 4.2.3.3 a has no limit, but initiators stop sending such data: Linux by default
+/// (FastAbort), and those that are broken. What comes later belongs to no task and is discarded.
 pub const DATA_LIMIT: u64 = 2000;
 
 /// CmdSNs beyond ExpCmdSN that may still come: more than any window has.
@@ -52,13 +53,13 @@ pub enum Effect {
 pub enum Decision {
     /// It is answered at once.
     Answer(TaskResult),
-    /// The tasks of the scope are to be aborted, then [`Management::all_are_aborted`] is to be called;
-    /// [`Management::next_quiet`] says when it is answered.
+    /// The tasks of the scope are to be aborted, then [`Management::all_are_aborted`] is to be
+    /// called; [`Management::next_quiet`] says when it is answered.
     Abort {
         /// Which of this session.
         scope: Scope,
-        /// Those of other sessions for the same logical units, too: [`Management::others_are_quiet`] is to be called with
-        /// this number.
+        /// Those of other sessions for the same logical units, too:
+        /// [`Management::others_are_quiet`] is to be called with this number.
         others: Option<u32>,
     },
 }
@@ -115,8 +116,8 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         self.pending.is_empty()
     }
 
-    /// A function came. `named` is the task that ABORT TASK names, with its logical unit; `lun` the logical unit that the
-    /// request names, where it is there. The time is in milliseconds.
+    /// A function came. `named` is the task that ABORT TASK names, with its logical unit; `lun` the
+    /// logical unit that the request names, where it is there. The time is in milliseconds.
     pub fn begin(
         &mut self,
         request: TaskRequest,
@@ -127,14 +128,16 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         let answer = Decision::Answer;
         let (scope, effect, affects_others) = match (request.function, lun) {
             (TaskFunction::AbortTask, _) => match named {
-                // RFC 7143 11.6.1: the tag alone names a task, but it must be of the logical unit that the request names.
+                // RFC 7143 11.6.1: the tag alone names a task, but it must be of the logical unit
+                // that the request names.
                 Some((task, of)) if lun == Some(of) => (Scope::Task(task), Effect::None, false),
                 _ => return answer(TaskResult::TaskDoesNotExist),
             },
             (TaskFunction::AbortTaskSet | TaskFunction::ClearTaskSet | TaskFunction::LogicalUnitReset, None) => {
                 return answer(TaskResult::LunDoesNotExist);
             }
-            // SAM-5 7.4: with a task set for each I_T nexus (TST of the Control mode page is 001b) both end the same tasks.
+            // SAM-5 7.4: with a task set for each I_T nexus (TST of the Control mode page is 001b)
+            // both end the same tasks.
             (TaskFunction::AbortTaskSet | TaskFunction::ClearTaskSet, Some(lun)) => {
                 (Scope::Unit(lun), Effect::None, false)
             }
@@ -158,14 +161,17 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         }
     }
 
-    /// All tasks of the function that came last were aborted, or marked as aborted: none is quiet only for not being marked.
+    /// All tasks of the function that came last were aborted, or marked as aborted: none is quiet
+    /// only for not being marked.
     pub const fn all_are_aborted(&mut self) {
         self.is_aborting = false;
     }
 
-    /// Whether a command that comes now belongs to the tasks of a function that came before it: it is aborted, not begun.
+    /// Whether a command that comes now belongs to the tasks of a function that came before it: it
+    /// is aborted, not begun.
     ///
-    /// RFC 7143 4.2.3.3 b: a function on a set affects all commands before its CmdSN, though they come after it.
+    /// RFC 7143 4.2.3.3 b: a function on a set affects all commands before its CmdSN, though they
+    /// come after it.
     #[inline]
     pub fn affects(&self, lun: u16, cmd_sn: u32) -> bool {
         self.pending.iter().any(|pending| {
@@ -185,8 +191,8 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         }
     }
 
-    /// The next function that waits no longer, which then is to be answered. `expected` is ExpCmdSN; `is_quiet` says
-    /// whether no aborted task of the scope is left.
+    /// The next function that waits no longer, which then is to be answered. `expected` is
+    /// ExpCmdSN; `is_quiet` says whether no aborted task of the scope is left.
     pub fn next_quiet(&mut self, expected: u32, is_quiet: impl Fn(Scope) -> bool) -> Option<Quiet> {
         let at = self.pending.iter().position(|pending| {
             !self.is_aborting
@@ -198,8 +204,8 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         Some(Quiet { request, effect })
     }
 
-    /// As [`Self::next_quiet`], for a driver that waits for the tasks of other sessions itself, before the answer: the scope
-    /// whose tasks these are.
+    /// As [`Self::next_quiet`], for a driver that waits for the tasks of other sessions itself,
+    /// before the answer: the scope whose tasks these are.
     pub fn next_own_quiet(
         &mut self,
         expected: u32,
@@ -217,7 +223,8 @@ impl<const FUNCTIONS: usize> Management<FUNCTIONS> {
         self.pending.iter().filter_map(|pending| pending.due).min()
     }
 
-    /// A scope whose tasks have waited for data long enough: they are to end now. Call it until there is none.
+    /// A scope whose tasks have waited for data long enough: they are to end now. Call it until
+    /// there is none.
     pub fn handle_timeout(&mut self, now: u64) -> Option<Scope> {
         let late = self.pending.iter_mut().find(|pending| pending.due.is_some_and(|due| due <= now))?;
         late.due = None;

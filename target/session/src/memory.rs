@@ -1,4 +1,5 @@
-//! How much of the memory for payloads a session may take: a share that nobody can take from it, the rest by need.
+//! How much of the memory for payloads a session may take: a share that nobody can take from it,
+//! the rest by need.
 
 /// What stays free, as a multiple of what one session has beyond its share.
 const GREED: usize = 4;
@@ -13,7 +14,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// The share of each of at most `sessions` sessions where there are `memory` bytes in all: half of these is set aside.
+    /// The share of each of at most `sessions` sessions where there are `memory` bytes in all: half
+    /// of these is set aside.
     pub const fn each(memory: usize, sessions: usize) -> usize {
         memory / 2 / if sessions == 0 { 1 } else { sessions }
     }
@@ -43,10 +45,12 @@ impl Share {
         self.beyond(self.taken + bytes) - self.beyond(self.taken)
     }
 
-    /// Whether it may have `bytes` more, where `free` of `memory` are left that are set aside for nobody.
+    /// Whether it may have `bytes` more, where `free` of `memory` are left that are set aside for
+    /// nobody.
     ///
-    /// Beyond its share it has at most a quarter of what stays free, so that sessions that hold what they got leave most of it to
-    /// others. What is large beside all of the memory it may have once.
+    /// Beyond its share it has at most a quarter of what stays free, so that sessions that hold
+    /// what they got leave most of it to others. What is large beside all of the memory it may have
+    /// once.
     #[inline]
     pub const fn may_take(self, bytes: usize, free: usize, memory: usize) -> bool {
         let (asked, beyond) = (self.asks_for(bytes), self.beyond(self.taken));

@@ -1,4 +1,5 @@
-//! The tasks of a session: which are there, in which order they came, and which of them wait for others.
+//! The tasks of a session: which are there, in which order they came, and which of them wait for
+//! others.
 
 use core::ops::{Index, IndexMut};
 
@@ -174,7 +175,8 @@ impl<P: Places<Output: Sized>, const TASKS: usize> Tasks<P, TASKS> {
         self.in_line > 0
     }
 
-    /// The oldest task that stands in line and is younger than `after`, with its arrival: the next `after`.
+    /// The oldest task that stands in line and is younger than `after`, with its arrival: the next
+    /// `after`.
     pub fn next_in_line(&self, after: Option<u32>) -> Option<(TaskId, u32)> {
         if self.in_line == 0 {
             return None;
@@ -199,7 +201,8 @@ impl<P: Places<Output: Sized>, const TASKS: usize> Tasks<P, TASKS> {
         left.reduce(|a, b| if before(a.1.arrival, b.1.arrival) { b } else { a }).map(|(id, _)| id)
     }
 
-    /// The task was aborted, and something of it is still under way: nothing is answered when that ends.
+    /// The task was aborted, and something of it is still under way: nothing is answered when that
+    /// ends.
     pub fn mark_aborted(&mut self, id: TaskId) {
         if let Some(entry) = self.entries.get_mut(id.index()).filter(|entry| entry.is_there && !entry.is_aborted) {
             entry.is_aborted = true;
@@ -213,7 +216,8 @@ impl<P: Places<Output: Sized>, const TASKS: usize> Tasks<P, TASKS> {
         self.entries.get(id.index()).is_some_and(|entry| entry.is_there && entry.is_aborted)
     }
 
-    /// A task of a scope that was aborted and has not ended yet, where `is_meant` says so of the driver's part.
+    /// A task of a scope that was aborted and has not ended yet, where `is_meant` says so of the
+    /// driver's part.
     pub fn aborted(&self, scope: Scope, is_meant: impl Fn(&P::Output) -> bool) -> Option<TaskId> {
         if self.aborted == 0 {
             return None;

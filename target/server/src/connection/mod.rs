@@ -12,11 +12,13 @@ mod company;
 mod execute;
 mod input;
 mod leaving;
+mod login;
 mod management;
 mod parked;
 mod reads;
 mod socket;
 mod tasks;
+mod wait;
 #[cfg(target_os = "linux")]
 mod waiting;
 
@@ -24,19 +26,17 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use iesp_iscsi::connection::{OUTBOX_MIN, TEXT_MAX};
-use iesp_iscsi::login::Admission;
 use iesp_iscsi::pdu::{AsyncEvent, LoginStatus};
 use iesp_iscsi::{Close, Connection, Outbox, TaskId};
 use iesp_session::{Early, Turn};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
@@ -44,8 +44,8 @@ use crate::latency::Ended;
 use crate::luns::Luns;
 use crate::messages::Message;
 use crate::node::{Admitted, Entry, Listing, Node, PortalId};
-use crate::statistics::{Failure, Refusal, Session};
-use crate::target::{Guest, Who};
+use crate::statistics::{Failure, Refusal};
+use crate::target::Guest;
 use crate::threads::Served;
 use crate::trace::Tracer;
 use leaving::Leaving;
@@ -67,21 +67,12 @@ const ANSWER_ROOM: usize = OUTBOX_MIN + TASKS * (iesp_scsi::REPLY_MAX + 9 * 64);
 /// What reads leave of that free, for answers to a peer that does not take what lies before them.
 const STALLED_ROOM: usize = 64 << 10;
 
-/// How long a connection that has its thread for itself goes on before it looks for others, in nanoseconds.
-const GIVE_WAY: u64 = 1_000_000;
-
 /// Most PDUs that wait for earlier commands, and most bytes of them.
 const EARLY_PDUS: usize = 256;
 const EARLY_BYTES: usize = 1 << 20;
 
 /// Bytes of the largest PDU of a login: a header, all that may stand behind it, and text.
 const LOGIN_UNIT: usize = 48 + 255 * 4 + 4 + TEXT_MAX + 4;
-
-/// After so many milliseconds without anything to do a session gives back what others may need.
-const IDLE: u64 = 2000;
-
-/// How long a peer may leave what is sent to it unread.
-const SEND_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long an initiator has to log out at shutdown (Time3 of the asynchronous message, RFC 7143 11.9.1), in seconds.
 const LOGOUT_LIMIT: u16 = 1;
@@ -292,25 +283,6 @@ impl<'t> Driver<'t> {
         if self.joined { ANSWER_ROOM } else { OUTBOX_MIN }
     }
 
-    /// Room for a session. False where there is no memory for it.
-    fn grow(&mut self) -> bool {
-        let capacity = OUTGOING + STALLED_ROOM + ANSWER_ROOM.max(self.largest + OUTBOX_MIN);
-        self.workspace = Workspace::new();
-        self.inbox.grow(self.largest) && self.outgoing.grow(capacity)
-    }
-
-    /// Nothing is under way, and nothing came for a while: what others may need is given back.
-    fn give_back(&mut self) {
-        self.slots = tasks::no_tasks();
-        self.spare.clear();
-        self.buffers.release();
-        self.is_lean = true;
-        if self.outgoing.is_empty() && self.inbox.pending().is_empty() && self.placing.is_none() {
-            // Fresh memory is not there before it is used. Where there is none, the old one stays.
-            let _ = self.grow();
-        }
-    }
-
     /// One line in the log: how the session, the login or the connection ended.
     fn tell(&self, end: &End) {
         let peer = self.peer;
@@ -416,264 +388,6 @@ impl<'t> Driver<'t> {
             Ok(()) => End::LoggedOut,
             Err(error) => error.into(),
         }
-    }
-
-    /// The login is refused after all.
-    fn refuse(&mut self, status: LoginStatus) -> End {
-        self.outgoing.len = self.accepted_at;
-        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        self.protocol.refuse_completed(status, &mut out);
-        self.outgoing.len = out.len();
-        Close::LoginFailed(status).into()
-    }
-
-    /// The session that this login reinstates ends first (RFC 7143 6.3.5); the login's last response waits for that.
-    async fn join(&mut self) -> Result<(), Refused> {
-        let Some(established) = self.protocol.established() else {
-            return Err(Refused(LoginStatus::InitiatorError));
-        };
-        let (peer, name) = (self.peer, established.initiator.to_owned());
-        let to = established.target.unwrap_or("discovery").to_owned();
-        if let Some(wanted) = established.target {
-            let (initiator, isid, authenticated) = (name.clone(), established.isid, established.authenticated);
-            let (tsih, portal, peer, local) = (self.entry.tsih(), self.portal, self.peer, self.local);
-            let (since, digests) = (Instant::now().into_std(), self.protocol.digests());
-            let who = Who { initiator, isid, tsih, peer, portal, local, since, digests };
-            let catalog = self.node.catalog();
-            let offer = catalog.find(wanted, portal).ok_or(Refused(LoginStatus::NotFound))?;
-            let (guest, luns) = offer.target.join(who, self.mail.clone(), catalog.settings.sessions).await?;
-            // What is offered may have changed since the login began. Whoever changes it later sees this session.
-            let catalog = self.node.catalog();
-            let offer = catalog.find(wanted, portal).ok_or(Refused(LoginStatus::NotFound))?;
-            match offer.access.admit(&name) {
-                Admission::Open => {}
-                Admission::Authenticated if authenticated => {}
-                Admission::Authenticated => return Err(Refused(LoginStatus::AuthenticationFailure)),
-                Admission::NotFound => return Err(Refused(LoginStatus::NotFound)),
-                Admission::Forbidden => return Err(Refused(LoginStatus::AuthorizationFailure)),
-                Admission::Unavailable => return Err(Refused(LoginStatus::ServiceUnavailable)),
-            }
-            self.luns = Arc::new(Luns::clone(&luns));
-            self.entry.renew(&self.luns, self.protocol.statistics());
-            self.guest = Some(guest);
-            self.entry.keep();
-            self.buffers.begin_session();
-        }
-        if !self.grow() {
-            return Err(Refused(LoginStatus::OutOfResources));
-        }
-        self.joined = true;
-        if let Some(established) = self.protocol.established() {
-            let session = Session::new(&established, self.entry.tsih(), self.local, self.peer);
-            self.node.statistics.session_began(self.entry.counters(), session);
-        }
-        tracing::info!(%peer, initiator = name, target = to, "logged in");
-        Ok(())
-    }
-
-    /// Sends what the socket takes at once. What is left then waits in [`Self::wait`], and the connection goes on meanwhile.
-    async fn send(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        if self.outgoing.is_empty() || self.stalled.is_some() {
-            return Ok(());
-        }
-        self.trace_sending();
-        match self.send_at_once(stream).await {
-            Poll::Ready(sent) => {
-                self.tracer.sent();
-                sent
-            }
-            Poll::Pending => {
-                self.stalled = Some(self.clock.now());
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends what the socket takes at once; pending where that is not all.
-    async fn send_at_once(&mut self, stream: &mut TcpStream) -> Poll<io::Result<()>> {
-        #[cfg(target_os = "linux")]
-        match self.send_alone(stream) {
-            Ok(false) => {}
-            sent => return Poll::Ready(sent.map(drop)),
-        }
-        poll_fn(|cx| Poll::Ready(self.outgoing.poll_send(stream, cx))).await
-    }
-
-    /// Sends all of it, to a peer that takes it in time.
-    async fn send_all(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        self.trace_sending();
-        let sent = timeout(SEND_LIMIT, poll_fn(|cx| self.outgoing.poll_send(stream, cx))).await;
-        self.tracer.sent();
-        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Shows what is about to leave, where that is asked for.
-    #[inline]
-    fn trace_sending(&mut self) {
-        if self.tracer.is_on() {
-            let waiting = &self.outgoing.bytes[..self.outgoing.len];
-            self.tracer.sending(self.peer, waiting, self.protocol.digests());
-        }
-    }
-
-    /// Sends more to a peer that does not take it; whether all has left.
-    fn poll_stalled(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> io::Result<bool> {
-        let Some(since) = self.stalled else { return Ok(false) };
-        self.trace_sending();
-        if self.outgoing.poll_send(stream, cx)?.is_pending() {
-            let limit = SEND_LIMIT.as_millis() as u64;
-            let is_late = self.clock.now().saturating_sub(since) >= limit;
-            return if is_late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(false) };
-        }
-        self.stalled = None;
-        self.tracer.sent();
-        // What a slow peer reads may take it longer than the silence that is allowed.
-        self.protocol.peer_took(self.clock.now());
-        Ok(true)
-    }
-
-    /// A message, where there may be no room for what it has to send.
-    fn receive_without_room(&mut self, message: Message) {
-        match message {
-            Message::Close(_)
-            | Message::Abort { .. }
-            | Message::Quiet { .. }
-            | Message::Luns { .. }
-            | Message::Trace(_)
-            | Message::Memory
-            | Message::Hurry => self.receive(message),
-            Message::Served { .. } => self.deferred.push_back(message),
-            Message::Wake { lun } => {
-                let same = |other: &Message| matches!(other, Message::Wake { lun: waiting } if *waiting == lun);
-                if !self.deferred.iter().any(same) {
-                    self.deferred.push_back(message);
-                }
-            }
-            Message::Shutdown(reason) => {
-                // The time for a logout runs also for a peer that cannot be asked for it.
-                self.end_after(LOGOUT_LIMIT, reason);
-                self.deferred.push_back(message);
-            }
-        }
-    }
-
-    /// Waits for messages, the time, room for what is stalled, and bytes (`need` in all) where they can be taken.
-    async fn wait(
-        &mut self,
-        stream: &mut TcpStream,
-        need: Option<usize>,
-        sleep: &mut Pin<Box<Sleep>>,
-    ) -> Result<(), End> {
-        self.arm(sleep);
-        poll_fn(|cx| {
-            let mut woken = self.poll_messages(cx);
-            match self.poll_stalled(stream, cx) {
-                Ok(has_left) => woken |= has_left,
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-            if let Some(need) = need {
-                match self.poll_input(stream, need, cx) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Disconnected)),
-                    Poll::Ready(Ok(_)) => woken = true,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Pending => {}
-                }
-            }
-            if sleep.as_mut().poll(cx).is_ready() {
-                self.deadline = None;
-                return Poll::Ready(self.on_time());
-            }
-            if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-
-    /// Sees to the messages that are there; whether any was.
-    fn poll_messages(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        loop {
-            if self.outgoing.room() >= self.answer_room() {
-                let Some(message) = self.next_message(cx) else { return any };
-                self.receive(message);
-            } else {
-                let Poll::Ready(Some(message)) = self.mailbox.poll_recv(cx) else { return any };
-                self.receive_without_room(message);
-            }
-            any = true;
-        }
-    }
-
-    /// The turn is over: messages and bytes that are there are seen to, and others on this thread have their turn.
-    async fn give_way(&mut self, stream: &mut TcpStream, need: Option<usize>) -> Result<(), End> {
-        poll_fn(|cx| {
-            self.poll_messages(cx);
-            match need.map_or(Poll::Pending, |need| self.poll_more_input(stream, need, cx)) {
-                Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Disconnected)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-                Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(())),
-            }
-        })
-        .await?;
-        if Served::count() > 1 || self.given_way + GIVE_WAY <= self.round {
-            self.given_way = self.round;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    fn poll_more_input(
-        &mut self,
-        stream: &mut TcpStream,
-        need: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        #[cfg(target_os = "linux")]
-        if self.pace.is_blocking() {
-            return self.receive_at_once(stream, need);
-        }
-        self.poll_input(stream, need, cx)
-    }
-
-    fn next_message(&mut self, cx: &mut Context<'_>) -> Option<Message> {
-        if let Some(message) = self.deferred.pop_front() {
-            return Some(message);
-        }
-        match self.mailbox.poll_recv(cx) {
-            Poll::Ready(message) => message,
-            Poll::Pending => None,
-        }
-    }
-
-    /// Sets the timer, unless it is set to an earlier time anyway: then it is looked at when that has come.
-    fn arm(&mut self, sleep: &mut Pin<Box<Sleep>>) {
-        let management = self.management.functions.poll_timeout();
-        let stalled = self.stalled.map(|since| since + SEND_LIMIT.as_millis() as u64);
-        let idle = (!self.is_lean && self.slots.is_empty()).then_some(self.round / 1_000_000 + IDLE);
-        let due =
-            [self.protocol.poll_timeout(), management, stalled, idle, self.parked_due()].into_iter().flatten().min();
-        let Some(due) = due else { return };
-        let due = self.clock.instant(due);
-        if self.deadline.is_none_or(|deadline| due < deadline) {
-            self.deadline = Some(due);
-            sleep.as_mut().reset(due);
-        }
-    }
-
-    fn on_time(&mut self) -> Result<(), End> {
-        let now = self.clock.now();
-        if !self.is_lean && self.slots.is_empty() && now >= self.round / 1_000_000 + IDLE {
-            self.give_back();
-        }
-        let is_due = self.protocol.poll_timeout().is_some_and(|due| due <= now);
-        let mut out = Outbox::new(&mut self.outgoing.bytes, self.outgoing.len);
-        if is_due && out.room() < OUTBOX_MIN {
-            return Err(End::Closed("the initiator does not take what is sent to it"));
-        }
-        let result = self.protocol.handle_timeout(now, &mut out);
-        self.outgoing.len = out.len();
-        self.on_management_time(now);
-        self.on_parked_time(now);
-        result.map_err(End::from)
     }
 
     /// A message from elsewhere.
