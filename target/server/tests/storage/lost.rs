@@ -61,6 +61,29 @@ fn what_was_cut_off_a_file_is_not_read_as_zeros_when_it_is_long_again() {
     }
 }
 
+/// Cut while it is written to: what a write behind the cut leaves out is lost, and is not made up.
+#[test]
+fn a_write_behind_the_cut_makes_up_nothing_of_what_was_lost() {
+    let folder = disk_folder();
+    for way in WAYS {
+        for round in 0..12 {
+            let (image, bytes) = full_image(folder.path(), 4 << 20);
+            let server = Iesp::start(&[&["-d", &image][..], way].concat());
+            let mut client = Client::login(server.address());
+            client.put(&cdb::write(0, 8), &bytes[..4096]).good();
+            cut(&image, 1 << 20);
+            // Noticed, or not within the clock's tick.
+            let _ = client.put(&cdb::write(6000, 8), &[1; 4096]);
+            std::thread::sleep(Duration::from_millis(20));
+            for lba in [2048, 4096, 5992] {
+                assert_eq!(client.get(&cdb::read(lba, 8), 4096).code(), READ_ERROR, "{way:?} {round}: {lba}");
+            }
+            assert!(client.get(&cdb::read(0, 2048), 1 << 20).good() == bytes[..1 << 20], "{way:?} {round}");
+            assert_eq!(client.run(SYNCHRONIZE_CACHE).code(), WRITE_ERROR, "{way:?} {round}");
+        }
+    }
+}
+
 /// SBC-3 4.18.1: INFORMATION is the first logical block in error.
 #[test]
 fn a_medium_error_of_a_device_names_its_first_bad_block() {

@@ -251,7 +251,7 @@ impl FileBackend {
     }
 
     fn is_cut(&self) -> bool {
-        self.is_watched() && self.length.is_cut(&self.name, || sys::len(&self.file))
+        self.is_watched() && self.length.is_cut(&self.name, &self.file)
     }
 
     /// What it means that it was cut: the medium of a file is damaged, a device is gone.
@@ -269,7 +269,7 @@ impl FileBackend {
         let is_cut = if offset + len >= self.length.get() {
             self.is_cut()
         } else {
-            self.length.is_cut_of_late(&self.name, || sys::len(&self.file))
+            self.length.is_cut_of_late(&self.name, Some(offset + len), &self.file)
         };
         if is_cut { Err(self.cut()) } else { Ok(()) }
     }
@@ -277,7 +277,7 @@ impl FileBackend {
     /// Before it is read from: what was lost of it stays lost.
     #[inline]
     fn check_read(&self, offset: u64, len: usize) -> Result<(), IoError> {
-        if self.is_watched() && self.length.is_cut_of_late(&self.name, || sys::len(&self.file)) {
+        if self.is_watched() && self.length.is_cut_of_late(&self.name, None, &self.file) {
             return self.check_lost(offset, len);
         }
         Ok(())
