@@ -65,7 +65,8 @@ pub fn place_of_export(address: &NbdAddress) -> Result<PathBuf, Failure> {
     others.sort();
     let is_same = |file: &PathBuf| {
         let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".uuid"));
-        name.and_then(NbdAddress::of_file_name).is_some_and(|other| other.key().is_same(&key))
+        let other = name.and_then(NbdAddress::of_file_name).filter(|other| other.export == address.export);
+        other.is_some_and(|other| other.key().is_same(&key))
     };
     Ok(others.into_iter().find(is_same).unwrap_or(own))
 }

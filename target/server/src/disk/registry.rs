@@ -97,7 +97,7 @@ impl Disk {
 /// Which setting of two paths to one disk differs, by its key.
 pub fn differs(one: &DiskConfig, other: &DiskConfig) -> Option<&'static str> {
     let nbd = |config: &DiskConfig| match &config.source {
-        Source::Nbd { reconnect, tls, .. } => Some((*reconnect, tls.clone())),
+        Source::Nbd { address, reconnect, tls, .. } => Some((*reconnect, address.tls, tls.clone())),
         _ => None,
     };
     let settings = [
@@ -108,7 +108,7 @@ pub fn differs(one: &DiskConfig, other: &DiskConfig) -> Option<&'static str> {
         ("trim-level", one.trim_level == other.trim_level),
         ("uuid", one.uuid.is_none() || other.uuid.is_none() || one.uuid == other.uuid),
         ("nbd-shared", one.is_shared() == other.is_shared()),
-        ("nbd-reconnect, or what is for TLS", nbd(one) == nbd(other)),
+        ("nbd-reconnect, TLS, or what is for it", nbd(one) == nbd(other)),
     ];
     settings.into_iter().find(|(_, same)| !same).map(|(key, _)| key)
 }

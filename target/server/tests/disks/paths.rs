@@ -164,5 +164,9 @@ fn paths_with_other_settings_are_refused() {
         let lun = format!("file = \"disk\"\n{more}");
         let file = configuration(folder.path(), &[("a", &["file = \"disk\"", &lun])]);
         refused(&["--config", &file], &["same disk", "LUN 0 of a", key]);
-    }
+    } // What is to travel by TLS does not travel without it.
+    let port = crate::servers::free_port();
+    let [plain, tls] = ["nbd", "nbds"].map(|scheme| format!("nbd = \"{scheme}://127.0.0.1:{port}/\""));
+    let file = configuration(folder.path(), &[("a", &[&plain, &tls])]);
+    refused(&["--config", &file], &["same disk", "TLS"]);
 }
