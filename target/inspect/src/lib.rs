@@ -5,7 +5,7 @@ mod holds;
 mod linux;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use holds::{LOOKED_AT, Signature, image_format, signature};
 
@@ -21,4 +21,15 @@ pub fn who_uses(path: &Path) -> io::Result<Option<String>> {
     return linux::who_uses(path);
     #[cfg(not(target_os = "linux"))]
     std::fs::metadata(path).map(|_| None)
+}
+
+/// The files that the block device at `path` lies on: those of loop devices, below what is built on them, too.
+pub fn files_below(path: &Path) -> Vec<PathBuf> {
+    #[cfg(target_os = "linux")]
+    return linux::files_below(path);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        Vec::new()
+    }
 }

@@ -3,11 +3,37 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) fn who_uses(path: &Path) -> io::Result<Option<String>> {
     let metadata = fs::metadata(path)?;
     Ok(if metadata.file_type().is_block_device() { users_of_device(metadata.rdev()) } else { users_of_file(&metadata) })
+}
+
+pub(super) fn files_below(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let Ok(metadata) = fs::metadata(path)
+        && metadata.file_type().is_block_device()
+    {
+        collect_below(&format!("/sys/dev/block/{}", number(metadata.rdev())), DEEPEST, &mut files);
+    }
+    files
+}
+
+/// Devices that are built on each other: more are not looked at.
+const DEEPEST: u32 = 8;
+
+fn collect_below(folder: &str, depth: u32, files: &mut Vec<PathBuf>) {
+    // A partition's folder is in its disk's.
+    for folder in [folder.to_owned(), format!("{folder}/..")] {
+        let backing = fs::read_to_string(format!("{folder}/loop/backing_file"));
+        files.extend(backing.map(|file| PathBuf::from(file.trim_end_matches('\n'))));
+        for slave in names_in(&format!("{folder}/slaves")) {
+            if depth > 0 {
+                collect_below(&format!("{folder}/slaves/{slave}"), depth - 1, files);
+            }
+        }
+    }
 }
 
 fn number(device: u64) -> String {

@@ -95,7 +95,7 @@ fn serve_one(source: Source) -> (SocketAddr, thread::JoinHandle<()>) {
     };
     let statistics = Statistics::default();
     let (homes, registry) = (Homes::default(), Registry::default());
-    let place = Place { statistics: &statistics, homes: &homes, registry: &registry };
+    let place = Place { statistics: &statistics, homes: &homes, registry: &registry, claims: &[] };
     let wanted = [Wanted { target: "test", number: 0, config: &disk }];
     let luns = disk::open_all(&wanted, place, Absence::Refused).expect("a disk").into_iter().flatten();
     let target = Arc::new(Target::new("test".into(), Luns::new(luns)));

@@ -8,7 +8,7 @@ mod thing;
 mod trouble;
 
 pub use identity::state_folder;
-pub use open::{Absence, Place, Wanted, look_at_all, open_all, placeholder};
+pub use open::{Absence, Claim, Place, Wanted, look_at_all, open_all, placeholder};
 pub use registry::{DiskPath, Registry, UNIT_NEXUSES, Unit, differs};
 pub use thing::{is_same, may_be_same};
 pub use trouble::Trouble;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::identity;
 use super::made::Record;
 use super::registry::{Disk, Entries, PATHS, Registry, differs};
-use super::thing::Thing;
+use super::thing::{Thing, is_same};
 use super::trouble::Trouble;
 use crate::backend::{
     Absent, Backend, Facts, FileBackend, NbdBackend, NbdError, NbdOptions, OpenError, OpenOptions, Patience,
@@ -53,6 +53,23 @@ pub struct Place<'a> {
     pub homes: &'a Homes,
     /// Those that are there.
     pub registry: &'a Registry,
+    /// Whose place is kept: no other disk may have their identities.
+    pub claims: &'a [Claim],
+}
+
+/// The identity of a disk that is wanted and not there.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    uuid: Uuid,
+    source: Source,
+}
+
+impl Claim {
+    /// Of those disks whose identities are known.
+    pub fn of<'a>(disks: impl Iterator<Item = &'a DiskConfig>) -> Vec<Self> {
+        let known = disks.filter_map(|disk| Some(Self { uuid: known_uuid(disk)?, source: disk.source.clone() }));
+        known.collect()
+    }
 }
 
 /// What becomes of a disk that is not there, and may come.
@@ -98,6 +115,8 @@ pub fn open_all(
             }
         }
     }
+    let away = wanted.iter().zip(&found).filter(|(_, found)| found.is_err()).map(|(one, _)| one.config);
+    let claims = [Claim::of(away).as_slice(), place.claims].concat();
     let mut luns: Vec<Result<Arc<Lun>, Failure>> = Vec::with_capacity(wanted.len());
     for (one, found) in wanted.iter().zip(found) {
         let disk = match found {
@@ -109,7 +128,7 @@ pub fn open_all(
                 None => Err(open_failure(one.config, &OpenError::Missing)),
             },
             Ok((thing, Found::Opened(backend))) => {
-                let disk = Arc::new(disk(one, thing, backend, &entries, &mut made)?);
+                let disk = Arc::new(disk(one, thing, backend, &entries, &claims, &mut made)?);
                 entries.add(&disk);
                 Ok(disk)
             }
@@ -418,7 +437,8 @@ fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Failure> {
         return Ok(());
     }
     // What is missing is told when it is opened.
-    let Ok(Some(user)) = iesp_inspect::who_uses(path) else { return Ok(()) };
+    let user = iesp_inspect::who_uses(path).ok().flatten().or_else(|| who_serves_below(path));
+    let Some(user) = user else { return Ok(()) };
     let (read_only, meant) =
         (by(disk, "--read-only", "`read-only = true`"), by(disk, "--yes-in-use", "`yes-in-use = true`"));
     let message = format!(
@@ -426,6 +446,16 @@ fn check_use(path: &Path, disk: &DiskConfig) -> Result<(), Failure> {
          {read_only}; if this is meant, add {meant}"
     );
     Err(complain(disk, &message))
+}
+
+/// Who has a file for himself that a device lies on, as every iesp has what it serves.
+fn who_serves_below(path: &Path) -> Option<String> {
+    let is_locked = |file: &PathBuf| {
+        let tried = File::open(file).map(|file| file.try_lock_shared());
+        matches!(tried, Ok(Err(std::fs::TryLockError::WouldBlock)))
+    };
+    let file = iesp_inspect::files_below(path).into_iter().find(is_locked)?;
+    Some(format!("it lies on {}, which an iesp serves or another program has locked", file.display()))
 }
 
 /// A flag or a key, by what asked for the disk.
@@ -473,6 +503,7 @@ fn disk(
     thing: Thing,
     backend: Arc<dyn Backend>,
     entries: &Entries<'_>,
+    claims: &[Claim],
     made: &mut Made,
 ) -> Result<Disk, Failure> {
     let config = wanted.config;
@@ -484,6 +515,11 @@ fn disk(
     };
     if let Some(other) = entries.by_uuid(uuid) {
         return Err(taken(config, uuid, &other.describe()));
+    }
+    // One that is away comes back: initiators know it by this identity.
+    let is_other = |claim: &&Claim| claim.uuid == uuid && !is_same(&claim.source, &config.source);
+    if let Some(other) = claims.iter().find(is_other) {
+        return Err(taken(config, uuid, &other.source.to_string()));
     }
     let unit = LogicalUnit::new(capabilities(&backend.facts(), config), named(*wanted, uuid)?);
     let disk = Disk::new(thing, uuid, config.clone(), backend, unit);

@@ -109,7 +109,7 @@ impl Node {
 
     /// Where disks are opened.
     pub const fn place(&self) -> Place<'_> {
-        Place { statistics: &self.statistics, homes: &self.homes, registry: &self.registry }
+        Place { statistics: &self.statistics, homes: &self.homes, registry: &self.registry, claims: &[] }
     }
 
     /// The disks that are wanted and not there.

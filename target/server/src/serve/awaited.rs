@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Service;
-use crate::disk::{self, Absence, Wanted};
+use crate::disk::{self, Absence, Claim, Place, Wanted};
 use crate::luns::{Lun, Luns};
 use crate::node::{Node, Waiting};
 
@@ -34,7 +34,9 @@ pub async fn next(node: Arc<Node>) -> Vec<(Waiting, Arc<Lun>)> {
 fn attempt(node: &Node, waiting: Vec<Waiting>) -> Vec<(Waiting, Arc<Lun>)> {
     let wanted = waiting.iter().map(|one| Wanted { target: &one.target, number: one.number, config: &one.config });
     let wanted: Vec<_> = wanted.collect();
-    let open = |wanted: &[Wanted<'_>]| disk::open_all(wanted, node.place(), Absence::Accepted);
+    let claims = Claim::of(waiting.iter().map(|one| &one.config));
+    let place = Place { claims: &claims, ..node.place() };
+    let open = |wanted: &[Wanted<'_>]| disk::open_all(wanted, place, Absence::Accepted);
     let tried = open(&wanted).unwrap_or_else(|_| {
         let alone = wanted.iter().map(|one| open(&[*one]).unwrap_or_else(|failure| vec![Err(failure)]));
         alone.flatten().collect()

@@ -9,7 +9,7 @@ use super::listen::Listener;
 use crate::config::{Config, TargetConfig};
 use crate::disk::{self, Absence, Place, Registry, Wanted};
 use crate::failure::Failure;
-use crate::luns::Luns;
+use crate::luns::{Lun, Luns};
 use crate::node::{Catalog, Node, Offer, Portal, PortalId, Settings, Waiting};
 use crate::statistics::Statistics;
 use crate::target::Target;
@@ -22,7 +22,7 @@ use crate::threads::Homes;
 /// What cannot be served; nothing was changed then.
 pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Node, Failure> {
     let (statistics, registry) = (Statistics::default(), Registry::default());
-    let place = Place { statistics: &statistics, homes: &homes, registry: &registry };
+    let place = Place { statistics: &statistics, homes: &homes, registry: &registry, claims: &[] };
     let wanted = config.targets.iter().flat_map(|target| {
         target.disks.iter().map(|(number, config)| Wanted { target: &target.name, number: *number, config })
     });
@@ -40,12 +40,10 @@ pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Nod
         match lun {
             Ok(lun) => luns.push((one.target, lun)),
             Err(failure) => {
-                let (number, reason) = (one.number, failure.to_string());
-                tracing::error!(target = one.target, lun = number, reason, "a disk is not there: it is tried again");
-                luns.extend(disk::placeholder(*one, &statistics).map(|lun| (one.target, lun)));
-                let row = statistics.row(one.target, number, &one.config.source.to_string());
-                let (target, config) = (one.target.to_owned(), one.config.clone());
-                waiting.push(Waiting { target, number, config, row, reason, since: Instant::now() });
+                let others = luns.iter().map(|(_, lun)| lun);
+                let (lun, awaited) = await_disk(*one, &failure, &statistics, others);
+                luns.extend(lun.map(|lun| (one.target, lun)));
+                waiting.push(awaited);
             }
         }
     }
@@ -67,6 +65,26 @@ pub fn node(config: &Config, listeners: &[Listener], homes: Homes) -> Result<Nod
     let node = Node::new(catalog, homes, statistics, registry);
     *node.waiting() = waiting;
     Ok(node)
+}
+
+/// A disk that is not there is tried again; until then a logical unit is in its place, where it is known who it is, and none of
+/// the others is that.
+pub fn await_disk<'a>(
+    wanted: Wanted<'_>,
+    failure: &Failure,
+    statistics: &Statistics,
+    mut others: impl Iterator<Item = &'a Arc<Lun>>,
+) -> (Option<Arc<Lun>>, Waiting) {
+    let Wanted { target, number, config } = wanted;
+    let reason = failure.to_string();
+    tracing::error!(target, lun = number, reason, "a disk is not there: it is tried again");
+    let lun = disk::placeholder(wanted, statistics).filter(|lun| {
+        let uuid = lun.path.disk().uuid();
+        !others.any(|other| other.path.disk().uuid() == uuid && !disk::is_same(&other.config.source, &config.source))
+    });
+    let row = statistics.row(target, number, &config.source.to_string());
+    let (target, config) = (target.to_owned(), config.clone());
+    (lun, Waiting { target, number, config, row, reason, since: Instant::now() })
 }
 
 /// A portal as the catalog has it.

@@ -165,8 +165,8 @@ pub fn run(
         serving.stop().await;
         Ok(())
     })?;
-    // Its tasks hold the other ends of what the shards wait for.
-    drop(runtime);
+    // Its tasks hold the other ends of what the shards wait for. A disk that is tried again may wait for its server still.
+    runtime.shutdown_background();
     shards.iter_mut().for_each(Shard::quieten);
     let flushed = stop::flush(&node);
     stop::close(&node);

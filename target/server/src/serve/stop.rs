@@ -45,11 +45,9 @@ impl Watch {
                     let _ = first.send(name);
                     continue;
                 }
-                // The first time somebody waits; the second time nobody does any more.
-                if first.send(name).is_err() {
-                    let _ = writeln!(std::io::stderr(), "iesp: ended at once by a second {name}");
-                    std::process::exit(code);
-                }
+                // A start that waits for a server has not even taken the first one.
+                let _ = writeln!(std::io::stderr(), "iesp: ended at once by a second {name}");
+                std::process::exit(code);
             }
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch))?;

@@ -181,3 +181,105 @@ fn the_state_of_each_disk_is_shown() {
     assert_eq!(flags(), [1, 0, 0]);
     assert!(status(folder.path(), &iesp).contains("\"state\":\"failed\""));
 }
+
+/// Both disks get another setting; one of them is away, and keeps the other from nothing.
+#[test]
+fn a_disk_that_is_away_takes_no_other_with_it_at_a_reload() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"late\""])]);
+    let iesp = serve(folder.path(), &[]);
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    on(&mut client, 0, &cdb::write(0, 1), &[1; 512], 0).good();
+    let read_only = ["file = \"there\"\nread-only = true", "file = \"late\"\nread-only = true"];
+    configuration(folder.path(), &[("a", &read_only)]);
+    reload(&iesp);
+    attentions(&mut client, 0);
+    assert_eq!(luns(&mut client), [0], "{}", iesp.errors());
+    assert_eq!(on(&mut client, 0, &cdb::read(0, 1), &[], 512).good(), [1; 512]);
+    assert_eq!(on(&mut client, 0, &cdb::write(0, 1), &[2; 512], 0).code(), (7, 0x27, 0));
+    assert_eq!(on(&mut client, 1, &cdb::inquiry(None, 36), &[], 36).good()[0], 0x20);
+    // It comes as it is wanted now.
+    image(folder.path(), "late", 1 << 20);
+    wait(&iesp, |log| log.contains("is served now").then_some(()));
+    attentions(&mut client, 1);
+    assert_eq!(on(&mut client, 1, &cdb::write(0, 1), &[2; 512], 0).code(), (7, 0x27, 0));
+    assert!(reload(&iesp).contains("no target or disk comes or goes"));
+}
+
+/// What is served goes on being served in the old way where the new one cannot be, also beside one that has gone meanwhile.
+#[test]
+fn a_disk_that_has_gone_takes_no_other_with_it_at_a_reload() {
+    let folder = folder();
+    image(folder.path(), "stays", 1 << 20);
+    let goes = image(folder.path(), "goes", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"stays\"", "file = \"goes\""])]);
+    let iesp = serve(folder.path(), &[]);
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&goes, &elsewhere).expect("renamed");
+    let read_only = ["file = \"stays\"\nread-only = true", "file = \"goes\"\nread-only = true"];
+    configuration(folder.path(), &[("a", &read_only)]);
+    reload(&iesp);
+    attentions(&mut client, 0);
+    on(&mut client, 0, &cdb::write(0, 1), &[2; 512], 0).good();
+    fs::rename(&elsewhere, &goes).expect("renamed");
+    wait(&iesp, |log| log.contains("is served now").then_some(()));
+    attentions(&mut client, 1);
+    on(&mut client, 1, &cdb::write(0, 1), &[2; 512], 0).good();
+}
+
+/// The place of a disk that is away is kept for it.
+#[test]
+fn a_copy_is_not_served_in_place_of_what_is_away() {
+    let folder = folder();
+    let there = image(folder.path(), "there", 1 << 20);
+    let original = image(folder.path(), "original", 1 << 20);
+    drop(crate::support::Iesp::start(&["-d", &original]));
+    let copy = folder.path().join("copy").display().to_string();
+    fs::copy(format!("{original}.uuid"), format!("{copy}.uuid")).expect("a copy");
+    fs::rename(&original, folder.path().join("elsewhere")).expect("renamed");
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"original\"", "file = \"copy\""])]);
+    let iesp = serve(folder.path(), &[]);
+    image(folder.path(), "copy", 1 << 20);
+    wait(&iesp, |log| log.contains("which is another disk").then_some(()));
+    let mut client = session(&iesp, "a", 1);
+    attentions(&mut client, 0);
+    assert_eq!(luns(&mut client), [0, 1]);
+    drop(iesp);
+    let (code, errors) = ends(&["-d", &there, "-d", &copy, "-d", &original]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("which is another disk") && errors.contains("copy.uuid"), "{errors}");
+}
+
+/// A server that says nothing: neither the start nor the stop waits for it where somebody wants the end.
+#[test]
+fn a_silent_server_keeps_nobody_from_ending_the_program() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    let port = crate::servers::free_port();
+    let export = format!("nbd = \"nbd://127.0.0.1:{port}/\"");
+    let file = configuration(folder.path(), &[("a", &["file = \"there\"", &export])]);
+    let mut iesp = serve(folder.path(), &[]);
+    let silent = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port");
+    drop(silent.accept().expect("it tries again"));
+    let _attempt = silent.accept().expect("it tries again");
+    let (status, took) = iesp.stop();
+    assert_eq!(status.code(), Some(0), "{}", iesp.errors());
+    assert!(took < std::time::Duration::from_secs(6), "{took:?}");
+    // At the start.
+    let mut command = crate::support::process::command(&["--config", &file]);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("it starts");
+    let _attempt = silent.accept().expect("it tries");
+    let id = Pid::from_child(&child);
+    let begin = std::time::Instant::now();
+    for _ in 0..2 {
+        kill_process(id, Signal::TERM).expect("it runs");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    child.wait().expect("a child");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(6), "{:?}", begin.elapsed());
+}

@@ -89,6 +89,27 @@ fn what_a_loop_device_is_on_is_not_served_beside_it() {
     drop(Iesp::start(&["-d", &disk]));
 }
 
+/// A loop device that was made on an image while that was served: by the same program, and by another one.
+#[test]
+fn a_loop_device_is_not_served_beside_its_image() {
+    if !may_mount() {
+        return;
+    }
+    let folder = folder();
+    let disk = image(folder.path(), "disk", 16 << 20);
+    let mut undo = Undo(Vec::new());
+    crate::configuration(folder.path(), &[("a", &["file = \"disk\""])]);
+    let iesp = crate::serve(folder.path(), &[]);
+    let device = device(&disk, &mut undo);
+    refused(&[&["-d", &device][..], &UUID].concat(), &["in use", "lies on", &disk]);
+    let lun = format!("file = \"{device}\"\nuuid = \"{}\"", UUID[1]);
+    crate::configuration(folder.path(), &[("a", &["file = \"disk\"", &lun])]);
+    let said = crate::reload(&iesp);
+    assert!(said.contains("nothing was changed") && said.contains("lies on"), "{said}");
+    drop(iesp);
+    drop(Iesp::start(&[&["-d", &device][..], &UUID].concat()));
+}
+
 /// A device that is served is nobody else's meanwhile: a mount is refused.
 #[test]
 fn a_device_that_is_served_cannot_be_mounted() {

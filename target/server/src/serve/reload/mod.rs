@@ -11,10 +11,10 @@ use super::listen::{self, Listener};
 use super::stop::flush_all;
 use super::{Service, build};
 use crate::cli::Cli;
-use crate::config::{Config, Given, PortalConfig};
+use crate::config::{Config, DiskConfig, Given, PortalConfig};
 use crate::failure::Failure;
 use crate::logging;
-use crate::luns::Lun;
+use crate::luns::{Lun, Luns};
 use crate::metrics;
 use crate::node::{Catalog, Offer};
 use crate::snmp::Agent;
@@ -93,8 +93,15 @@ impl Service {
         let metrics = metrics.map(metrics::Server::bind).transpose()?;
         let log = logging::open(&plan.fresh.log)?;
         // Last: it may make images.
-        let luns = disks::open(&self.node, plan.wanted(Change::Added)).await?;
+        let luns = disks::open(&self.node, plan.wanted(Change::Added), self.away(plan)).await?;
         Ok(Opened { listeners, later, agent, metrics, log, luns })
+    }
+
+    /// The disks that are not there and are wanted still.
+    fn away(&self, plan: &Plan) -> Vec<DiskConfig> {
+        let waiting = self.node.waiting();
+        let stay = waiting.iter().filter(|waiting| plan.keeps_disk(&waiting.target, waiting.number));
+        stay.map(|waiting| waiting.config.clone()).collect()
     }
 
     async fn apply(&mut self, plan: Plan, opened: Opened) {
@@ -114,6 +121,7 @@ impl Service {
         for offer in &gone {
             offer.target.close();
         }
+        let away: Vec<_> = self.node.waiting().iter().map(|waiting| (waiting.target.clone(), waiting.number)).collect();
         self.node.waiting().retain(|waiting| plan.keeps_disk(&waiting.target, waiting.number));
         disks::remove(&kept, &plan).await;
         for offer in gone {
@@ -121,16 +129,30 @@ impl Service {
         }
         // What stood in the way is gone.
         let mut fresh = plan.fresh.clone();
-        match disks::open(&self.node, plan.wanted(Change::Reopened)).await {
+        let (awaited, reopened): (Vec<_>, Vec<_>) = plan
+            .wanted(Change::Reopened)
+            .into_iter()
+            .partition(|(target, number, _)| away.contains(&(target.clone(), *number)));
+        let mut lost = Vec::new();
+        match disks::open(&self.node, reopened, self.away(&plan)).await {
             Ok(more) => luns.extend(more),
             Err(failure) => {
-                let before = plan.reopened_before(&self.config);
-                let restored = disks::open(&self.node, before.clone()).await;
-                let stays = if restored.is_ok() { "as it was" } else { "not at all" };
+                let mut before = plan.reopened_before(&self.config);
+                before.retain(|(target, number, _)| !away.contains(&(target.clone(), *number)));
+                let (restored, gone) = disks::open_what_can_be(&self.node, before.clone()).await;
+                let stays = if gone.is_empty() { "as it was" } else { "not at all" };
                 tracing::error!(%failure, stays, "a disk cannot be had: correct this and read the configuration again");
-                plan.put_back(&mut fresh, if restored.is_ok() { &before } else { &[] });
-                luns.extend(restored.unwrap_or_default());
+                before.extend(awaited.iter().cloned());
+                plan.put_back(&mut fresh, &before);
+                luns.extend(restored);
+                lost.extend(gone);
             }
+        }
+        let (came, gone) = disks::open_what_can_be(&self.node, awaited).await;
+        luns.extend(came);
+        lost.extend(gone);
+        for target in &mut fresh.targets {
+            target.disks.retain(|(number, _)| !lost.contains(&(target.name.clone(), *number)));
         }
         for portal in later {
             match listen::bind(&portal) {
@@ -181,14 +203,17 @@ impl Service {
             portal.config.name = same.and_then(|new| new.name.clone());
         }
         let portals: Vec<_> = self.portals.iter().map(super::Listening::portal).collect();
+        let waiting = self.node.waiting().clone();
         let offers = fresh.targets.iter().map(|config| {
             let own = opened.extract_if(.., |(target, _)| *target == config.name).map(|(_, lun)| lun);
+            let awaited: Vec<_> =
+                waiting.iter().filter(|one| one.target == config.name).map(|one| one.number).collect();
             let target = match kept.iter().find(|offer| offer.target.name == config.name) {
                 Some(offer) => {
-                    disks::add(&offer.target, own.collect());
+                    disks::add(&offer.target, own.collect(), &awaited);
                     Arc::clone(&offer.target)
                 }
-                None => Arc::new(Target::new(config.name.clone(), crate::luns::Luns::new(own))),
+                None => Arc::new(Target::new(config.name.clone(), Luns::new(own).awaiting(awaited.into_iter()))),
             };
             build::offer(config, target, &portals)
         });
