@@ -79,11 +79,13 @@ impl<W> Commits<W> {
     pub fn end(&mut self, good: bool, batch: &mut Vec<W>) -> bool {
         self.running = false;
         let good = good && !self.poisoned;
+        if self.poisoned {
+            // Those that wait for the next one wrote before it failed, too: no later sync makes durable what they wrote.
+            self.begun += 1;
+            batch.append(&mut self.waiting);
+        }
         if !good {
             self.failed = self.begun;
-        }
-        if self.poisoned {
-            batch.append(&mut self.waiting);
         }
         good
     }
@@ -181,11 +183,13 @@ mod tests {
         let number = commits.next().expect("a sync");
         assert!(commits.take_lead() && !commits.take_lead());
         commits.begin(&mut Vec::new());
+        // Another came while it was under way, and had written by then.
+        let later = commits.next().expect("a sync");
         commits.poison();
         assert!(!commits.end(false, &mut Vec::new()));
         commits.go_on();
         commits.restore();
-        assert_eq!(commits.result(number), Some(false));
+        assert_eq!((commits.result(number), commits.result(later)), (Some(false), Some(false)));
         assert!(commits.next().is_some_and(|next| commits.result(next).is_none()));
     }
 
