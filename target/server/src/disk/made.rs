@@ -26,12 +26,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// That of an image that is to have, or has, this identity.
+    /// That of an image that is to have, or has, this identity. `None` where there is no state folder.
     ///
     /// # Errors
     /// Where it cannot be read, and what to do.
-    pub fn of(uuid: Uuid, image: &Path) -> Result<Self, Failure> {
-        let file = state_folder()?.join(MADE).join(uuid.to_string());
+    pub fn of(uuid: Uuid, image: &Path) -> Result<Option<Self>, Failure> {
+        // A user without a home has none.
+        let Ok(folder) = state_folder() else { return Ok(None) };
+        let file = folder.join(MADE).join(uuid.to_string());
         let text = match std::fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => VERSION.to_owned(),
@@ -45,7 +47,7 @@ impl Record {
         let images = lines.map(str::to_owned).collect();
         // A name with a line's end in it is as good as another one, as long as it is one line.
         let image = real(image).to_string_lossy().escape_default().to_string();
-        Ok(Self { file, images, image })
+        Ok(Some(Self { file, images, image }))
     }
 
     /// Where it is kept.

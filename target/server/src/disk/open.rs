@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use iesp_scsi::{Capabilities, Identity, LogicalUnit, Unmap};
 use uuid::Uuid;
 
+use super::claim::{Claim, known_uuid};
 use super::identity;
 use super::made::Record;
 use super::registry::{Disk, Entries, PATHS, Registry, differs};
-use super::thing::{Thing, is_same};
+use super::thing::Thing;
 use super::trouble::Trouble;
 use crate::backend::{
     Absent, Backend, Facts, FileBackend, NbdBackend, NbdError, NbdOptions, OpenError, OpenOptions, Patience,
@@ -55,21 +56,6 @@ pub struct Place<'a> {
     pub registry: &'a Registry,
     /// Whose place is kept: no other disk may have their identities.
     pub claims: &'a [Claim],
-}
-
-/// The identity of a disk that is wanted and not there.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    uuid: Uuid,
-    source: Source,
-}
-
-impl Claim {
-    /// Of those disks whose identities are known.
-    pub fn of<'a>(disks: impl Iterator<Item = &'a DiskConfig>) -> Vec<Self> {
-        let known = disks.filter_map(|disk| Some(Self { uuid: known_uuid(disk)?, source: disk.source.clone() }));
-        known.collect()
-    }
 }
 
 /// What becomes of a disk that is not there, and may come.
@@ -355,17 +341,6 @@ pub fn look_at_all<'a>(disks: impl Iterator<Item = &'a DiskConfig>) -> Vec<Failu
     wrong
 }
 
-/// The identity of a disk, as far as it is known without anything being made.
-fn known_uuid(disk: &DiskConfig) -> Option<Uuid> {
-    match &disk.source {
-        _ if disk.uuid.is_some() => disk.uuid,
-        Source::Ram(_) => None,
-        // What cannot be read is no identity.
-        Source::Path(path) => identity::known(path).ok().flatten(),
-        Source::Nbd { address, .. } => identity::known_of_export(address).ok().flatten(),
-    }
-}
-
 /// `None`: it is missing, and may be made.
 fn open_existing(disk: &DiskConfig, homes: &Homes) -> Result<Option<Arc<dyn Backend>>, Refused> {
     let opened = match &disk.source {
@@ -468,7 +443,7 @@ fn make(disk: &DiskConfig, made: &mut Made) -> Result<FileBackend, Refused> {
         return Err(refused(disk, &OpenError::Missing));
     };
     let record = disk.uuid.map(|uuid| Record::of(uuid, path)).transpose().map_err(Refused::Wrong)?;
-    if let Some(record) = record.filter(Record::has_image) {
+    if let Some(record) = record.flatten().filter(Record::has_image) {
         let message = format!(
             "it is missing, and was there before under this uuid: mount its file system. To make an empty disk in its place, \
              give it another uuid, or remove {}",
@@ -517,9 +492,8 @@ fn disk(
         return Err(taken(config, uuid, &other.describe()));
     }
     // One that is away comes back: initiators know it by this identity.
-    let is_other = |claim: &&Claim| claim.uuid == uuid && !is_same(&claim.source, &config.source);
-    if let Some(other) = claims.iter().find(is_other) {
-        return Err(taken(config, uuid, &other.source.to_string()));
+    if let Some(other) = claims.iter().find(|claim| claim.bars(uuid, &config.source)) {
+        return Err(taken(config, uuid, &other.source().to_string()));
     }
     let unit = LogicalUnit::new(capabilities(&backend.facts(), config), named(*wanted, uuid)?);
     let disk = Disk::new(thing, uuid, config.clone(), backend, unit);
@@ -558,8 +532,11 @@ fn taken(config: &DiskConfig, uuid: Uuid, other: &str) -> Failure {
 /// An image that is there under an identity that was given is not made again when it is gone.
 fn remember(config: &DiskConfig) {
     let (Source::Path(path), Some(_), Some(uuid)) = (&config.source, config.create, config.uuid) else { return };
-    let record = Record::of(uuid, path).and_then(|record| record.keep());
-    if let Err(failure) = record {
+    let kept = Record::of(uuid, path).and_then(|record| match record {
+        Some(record) => record.keep(),
+        None => Err(Failure::runtime("that the disk was made cannot be kept: set STATE_DIRECTORY or HOME")),
+    });
+    if let Err(failure) = kept {
         tracing::warn!(%failure, "where the disk is missing at a later start, it will be made again, empty");
     }
 }

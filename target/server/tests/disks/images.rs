@@ -102,3 +102,26 @@ fn names_are_synced_with_their_folders() {
     let synced = calls.lines().filter(|call| call.contains("fsync(") && call.contains(&name)).count();
     assert!(synced >= 2, "after the image and after its identity: {calls}");
 }
+
+/// A user without a home, as in a container: what cannot be remembered is no reason to serve nothing.
+#[test]
+fn an_image_is_made_where_nothing_can_be_remembered() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: it needs root to become another user");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("its mode");
+    // Where the user may run it.
+    let program = folder.path().join("iesp");
+    fs::copy(crate::support::process::program(), &program).expect("a copy");
+    let disk = folder.path().join("disk.img").display().to_string();
+    let mut command = std::process::Command::new(&program);
+    command.args(["-d", &disk, "--create", "1M", "--uuid", "5f0e0d0c-0b0a-4908-8706-0504030201f0"]);
+    command.args(["-i", "127.0.0.1", "-p", "0", "-L", "info,info"]).stdin(std::process::Stdio::null());
+    command.env_clear().uid(65534).gid(65534);
+    let iesp = Iesp::spawn(command);
+    assert_eq!(fs::metadata(&disk).expect("it was made").len(), 1 << 20);
+    assert!(iesp.errors().contains("STATE_DIRECTORY"), "{}", iesp.errors());
+}
