@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Service;
 use crate::disk::{self, Absence, Claim, Place, Wanted};
@@ -13,10 +14,17 @@ use crate::node::{Node, Waiting};
 /// The pause between two tries.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// When to try, however often [`next`] is dropped meanwhile.
+pub fn tries() -> Interval {
+    let mut tries = tokio::time::interval(EVERY);
+    tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tries
+}
+
 /// Disks that came, each with what was wanted. It never ends where none comes; nothing is lost where it is dropped.
-pub async fn next(node: Arc<Node>) -> Vec<(Waiting, Arc<Lun>)> {
+pub async fn next(node: Arc<Node>, tries: &mut Interval) -> Vec<(Waiting, Arc<Lun>)> {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tries.tick().await;
         let waiting = node.waiting().clone();
         if waiting.is_empty() {
             continue;

@@ -137,10 +137,11 @@ pub fn run(
         let looking = tokio::spawn(conditions::watch(Arc::clone(&node)));
         service::ready(&format!("serves {}", names.join(", ")));
         life::detach();
+        let mut tries = awaited::tries();
         let signal = loop {
             tokio::select! {
                 signal = stop.first() => break signal,
-                came = awaited::next(Arc::clone(&node)) => {
+                came = awaited::next(Arc::clone(&node), &mut tries) => {
                     serving.welcome(came);
                     continue;
                 }

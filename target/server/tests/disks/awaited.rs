@@ -231,6 +231,20 @@ fn a_disk_that_has_gone_takes_no_other_with_it_at_a_reload() {
     on(&mut client, 1, &cdb::write(0, 1), &[2; 512], 0).good();
 }
 
+/// Reloads more often than disks are tried again.
+#[test]
+fn a_disk_comes_however_often_the_configuration_is_read() {
+    let folder = folder();
+    image(folder.path(), "there", 1 << 20);
+    configuration(folder.path(), &[("a", &["file = \"there\"", "file = \"late\""])]);
+    let iesp = serve(folder.path(), &[]);
+    image(folder.path(), "late", 1 << 20);
+    wait(&iesp, |log| {
+        iesp.signal(rustix::process::Signal::HUP);
+        log.contains("is served now").then_some(())
+    });
+}
+
 /// The place of a disk that is away is kept for it.
 #[test]
 fn a_copy_is_not_served_in_place_of_what_is_away() {
