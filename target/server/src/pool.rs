@@ -187,8 +187,11 @@ pub fn commit(backend: Arc<dyn Backend>) {
     }
 }
 
-/// Most threads that one disk has for reads and writes; one more makes its syncs.
+/// Most threads that one disk has for reads and writes; beside them, [`SYNCS`] make its syncs.
 const MOST: usize = 8;
+
+/// Most syncs of one disk at a time.
+pub const SYNCS: usize = 2;
 
 /// How long a thread stays that has nothing to do.
 const LINGER: Duration = Duration::from_secs(10);
@@ -207,8 +210,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Syncs are to be made: no job stands before them.
-    commit: Option<Arc<dyn Backend>>,
+    /// Syncs are to be made, one thread each: no job stands before them.
+    commits: Vec<Arc<dyn Backend>>,
     /// Threads that wait for work.
     idle: usize,
     /// Threads that there are.
@@ -254,14 +257,13 @@ impl Shared {
 
     fn push_commit(self: &Arc<Self>, backend: Arc<dyn Backend>) {
         let mut queue = self.lock();
-        debug_assert!(queue.commit.is_none(), "one leads");
-        queue.commit = Some(backend);
-        self.wake(queue, MOST + 1);
+        queue.commits.push(backend);
+        self.wake(queue, MOST + SYNCS);
     }
 
     /// Has a thread look at the queue: one that waits, or a new one.
     fn wake(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, most: usize) {
-        if queue.jobs.len() + usize::from(queue.commit.is_some()) <= queue.idle || queue.threads >= most {
+        if queue.jobs.len() + queue.commits.len() <= queue.idle || queue.threads >= most {
             drop(queue);
             return self.filled.notify_one();
         }
@@ -285,12 +287,10 @@ impl Shared {
             drop(queue);
             return self.filled.notify_one();
         }
-        let (jobs, commit) = (std::mem::take(&mut queue.jobs), queue.commit.take());
+        let (jobs, commits) = (std::mem::take(&mut queue.jobs), std::mem::take(&mut queue.commits));
         drop(queue);
         jobs.into_iter().for_each(|job| job.finish(Outcome::Failed(IoError::Other)));
-        if let Some(backend) = commit {
-            backend.commit();
-        }
+        commits.into_iter().for_each(|backend| backend.commit());
     }
 
     fn serve(&self) {
@@ -305,7 +305,7 @@ impl Shared {
     fn next(&self) -> Option<Turn> {
         let mut queue = self.lock();
         loop {
-            if let Some(backend) = queue.commit.take() {
+            if let Some(backend) = queue.commits.pop() {
                 return Some(Turn::Commit(backend));
             }
             if let Some(job) = queue.jobs.pop_front() {
@@ -319,7 +319,7 @@ impl Shared {
             let waited = self.filled.wait_timeout(queue, LINGER).unwrap_or_else(PoisonError::into_inner);
             queue = waited.0;
             queue.idle -= 1;
-            if waited.1.timed_out() && queue.jobs.is_empty() && queue.commit.is_none() {
+            if waited.1.timed_out() && queue.jobs.is_empty() && queue.commits.is_empty() {
                 queue.threads -= 1;
                 return None;
             }

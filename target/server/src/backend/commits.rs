@@ -1,8 +1,15 @@
 //! Who waits for which sync of a disk, without lock, thread or I/O: syncs that are asked for at the same time become one.
 //!
 //! A sync makes durable what was written before it began. So a caller whose writes have ended needs one that *begins* from
-//! now on: the next one, never the one that is under way. One caller leads: it has the syncs made, one after the other, for
-//! as long as others wait.
+//! now on: the next one, never one that is under way. Some callers lead: they have syncs made, one after the other, for
+//! as long as others wait. Each leader has a lane; as many syncs as there are lanes may be under way at a time.
+//!
+//! Syncs are answered in the order in which they began. A device whose cache fails loses what was written before; of two
+//! syncs under way one may hear of it, and the other, which begins after the failure, finds nothing wrong.
+
+use std::collections::VecDeque;
+
+use iesp_scsi::IoError;
 
 /// A sync, by its number; they count from 1.
 pub type Number = u64;
@@ -10,35 +17,60 @@ pub type Number = u64;
 /// What became of a waiter that joined.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joined<W> {
-    /// The caller leads: it has syncs made until [`Commits::end`] says that nobody waits.
+    /// The caller leads: it has syncs made until [`Commits::go_on`] says that no waiter is left.
     Leads,
-    /// Somebody else leads.
+    /// A leader takes care of it.
     Follows,
     /// The disk has lost what was acknowledged: no sync may say that all is well.
     Refused(W),
 }
 
+/// A sync that began.
+#[derive(Debug)]
+struct Sync<W> {
+    number: Number,
+    lane: usize,
+    /// What came of it, once it has ended, and for whom.
+    ended: Option<(Result<(), IoError>, Vec<W>)>,
+}
+
 /// The syncs of a disk and who waits for them; `W` is one that waits.
 #[derive(Debug)]
 pub struct Commits<W> {
+    /// Most syncs under way at a time.
+    lanes: usize,
+    /// Callers that lead, or have promised to.
+    leaders: usize,
     /// The latest sync that began.
     begun: Number,
+    /// The latest sync that was answered.
+    answered: Number,
     /// The latest sync that failed; 0 for none.
     failed: Number,
-    /// A sync is under way.
-    running: bool,
-    /// Somebody leads, or has promised to.
-    led: bool,
-    /// A sync failed, and nobody has looked into it since: what was acknowledged may be lost.
+    /// Syncs that are not answered, in the order in which they began.
+    syncs: VecDeque<Sync<W>>,
+    /// A sync failed, and was not looked into since: what was acknowledged may be lost.
     poisoned: bool,
     /// They need the next sync.
     waiting: Vec<W>,
+    /// Empty lists, to be used again.
+    spare: Vec<Vec<W>>,
 }
 
 impl<W> Commits<W> {
-    /// Of a disk that has failed no sync.
-    pub const fn new() -> Self {
-        Self { begun: 0, failed: 0, running: false, led: false, poisoned: false, waiting: Vec::new() }
+    /// Of a disk that has failed no sync, with at most `lanes` syncs at a time.
+    pub const fn new(lanes: usize) -> Self {
+        Self {
+            lanes,
+            leaders: 0,
+            begun: 0,
+            answered: 0,
+            failed: 0,
+            syncs: VecDeque::new(),
+            poisoned: false,
+            waiting: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// One whose writes have ended waits for the next sync.
@@ -47,11 +79,7 @@ impl<W> Commits<W> {
             return Joined::Refused(waiter);
         }
         self.waiting.push(waiter);
-        if self.led {
-            return Joined::Follows;
-        }
-        self.led = true;
-        Joined::Leads
+        if self.take_lead() { Joined::Leads } else { Joined::Follows }
     }
 
     /// The sync that a caller needs whose writes have ended: the next one. `None` where no sync may say that all is well.
@@ -59,57 +87,81 @@ impl<W> Commits<W> {
         if self.poisoned { None } else { Some(self.begun + 1) }
     }
 
-    /// Takes the lead where nobody has it.
+    /// Whether a sync has begun, so that it needs no leader.
+    pub const fn has_begun(&self, number: Number) -> bool {
+        self.begun >= number
+    }
+
+    /// Takes the lead where a lane is free.
     pub const fn take_lead(&mut self) -> bool {
-        let taken = !self.led;
-        self.led = true;
+        let taken = self.leaders < self.lanes;
+        self.leaders += taken as usize;
         taken
     }
 
-    /// The leader begins a sync: `batch`, which is empty, gets those that wait for it.
-    pub fn begin(&mut self, batch: &mut Vec<W>) {
-        debug_assert!(self.led && !self.running && batch.is_empty());
+    /// A leader begins a sync: its number and its lane. `batch`, which is empty, gets those that wait for it.
+    pub fn begin(&mut self, batch: &mut Vec<W>) -> (Number, usize) {
+        debug_assert!(self.leaders > 0 && batch.is_empty());
+        let is_taken = |lane: &usize| self.syncs.iter().any(|sync| sync.ended.is_none() && sync.lane == *lane);
+        let lane = (0..self.lanes).find(|lane| !is_taken(lane)).unwrap_or_default();
         std::mem::swap(&mut self.waiting, batch);
-        self.running = true;
         self.begun += 1;
+        self.syncs.push_back(Sync { number: self.begun, lane, ended: None });
+        (self.begun, lane)
     }
 
-    /// The leader's sync has ended, well where `good`. Whether it went well for those that waited for it: nothing that
-    /// failed meanwhile may be told as a success. Where the disk is poisoned, those that wait for a next sync join `batch`.
-    pub fn end(&mut self, good: bool, batch: &mut Vec<W>) -> bool {
-        self.running = false;
-        let good = good && !self.poisoned;
-        if self.poisoned {
-            // Those that wait for the next one wrote before it failed, too: no later sync makes durable what they wrote.
-            self.begun += 1;
-            batch.append(&mut self.waiting);
+    /// A sync has ended, for those of `batch`, which is empty afterwards. [`Self::next_answer`] says who is answered now.
+    pub fn end(&mut self, number: Number, result: Result<(), IoError>, batch: &mut Vec<W>) {
+        if let Some(sync) = self.syncs.iter_mut().find(|sync| sync.number == number) {
+            let waiters = std::mem::replace(batch, self.spare.pop().unwrap_or_default());
+            sync.ended = Some((result, waiters));
         }
-        if !good {
-            self.failed = self.begun;
-        }
-        good
     }
 
-    /// Whether the leader has to go on. Where it has not, it leads no longer.
+    /// What those that join `batch`, which is empty, are answered; `None` when no answer is due. Once the disk is poisoned
+    /// all fail: no failure may be hidden by a sync that began before it was known.
+    pub fn next_answer(&mut self, batch: &mut Vec<W>) -> Option<Result<(), IoError>> {
+        debug_assert!(batch.is_empty());
+        self.syncs.front()?.ended.as_ref()?;
+        let sync = self.syncs.pop_front()?;
+        let (result, mut waiters) = sync.ended?;
+        let result = if sync.number <= self.failed { result.and(Err(IoError::Medium)) } else { result };
+        self.answered = sync.number;
+        if result.is_err() {
+            self.failed = self.failed.max(sync.number);
+        }
+        batch.append(&mut waiters);
+        self.spare.push(waiters);
+        Some(result)
+    }
+
+    /// Whether a leader has to go on. Where it has not, it leads no longer.
     pub const fn go_on(&mut self) -> bool {
-        self.led = !self.waiting.is_empty();
-        self.led
+        let goes_on = !self.waiting.is_empty();
+        self.leaders -= !goes_on as usize;
+        goes_on
     }
 
-    /// What became of a sync: `None` while it has not ended.
+    /// What became of a sync: `None` while it was not answered.
     pub const fn result(&self, number: Number) -> Option<bool> {
         if self.failed >= number || self.poisoned {
             return Some(false);
         }
-        let ended = if self.running { self.begun - 1 } else { self.begun };
-        if ended >= number { Some(true) } else { None }
+        if self.answered >= number { Some(true) } else { None }
     }
 
-    /// What was acknowledged may be lost: until [`Self::restore`] every sync fails, one that is under way too. Whether that
+    /// What was acknowledged may be lost: until [`Self::restore`] every sync fails, those under way too. Whether that
     /// is news.
-    pub const fn poison(&mut self) -> bool {
+    pub fn poison(&mut self) -> bool {
         let news = !self.poisoned;
         self.poisoned = true;
+        // Those that wait for the next one wrote before it failed, too: no later sync makes durable what they wrote.
+        self.begun += 1;
+        self.failed = self.begun;
+        if !self.waiting.is_empty() {
+            let ended = Some((Err(IoError::Medium), std::mem::take(&mut self.waiting)));
+            self.syncs.push_back(Sync { number: self.begun, lane: 0, ended });
+        }
         news
     }
 
@@ -124,8 +176,8 @@ impl<W> Commits<W> {
     }
 
     /// Whether no sync is under way or wanted.
-    pub const fn is_idle(&self) -> bool {
-        !self.led
+    pub fn is_idle(&self) -> bool {
+        self.leaders == 0 && self.syncs.is_empty()
     }
 
     /// One of those that wait for the next sync.
@@ -141,52 +193,100 @@ mod tests {
 
     use super::*;
 
+    /// All answers that are due.
+    fn answers<W>(commits: &mut Commits<W>) -> Vec<(Vec<W>, bool)> {
+        let mut all = Vec::new();
+        loop {
+            let mut batch = Vec::new();
+            let Some(result) = commits.next_answer(&mut batch) else { return all };
+            all.push((batch, result.is_ok()));
+        }
+    }
+
+    fn begin<W>(commits: &mut Commits<W>) -> (Number, usize, Vec<W>) {
+        let mut batch = Vec::new();
+        let (number, lane) = commits.begin(&mut batch);
+        (number, lane, batch)
+    }
+
     #[test]
     fn a_sync_that_is_under_way_is_never_joined() {
-        let mut commits = Commits::new();
-        let mut batch = Vec::new();
+        let mut commits = Commits::new(1);
         assert_eq!(commits.join('a'), Joined::Leads);
-        commits.begin(&mut batch);
-        assert_eq!(batch, ['a']);
+        assert_eq!(begin(&mut commits), (1, 0, vec!['a']));
         assert_eq!(commits.join('b'), Joined::Follows);
         assert_eq!(commits.next(), Some(2));
-        assert_eq!((commits.end(true, &mut batch), &batch[..]), (true, &['a'][..]));
+        commits.end(1, Ok(()), &mut vec!['a']);
+        assert_eq!(answers(&mut commits), [(vec!['a'], true)]);
         assert_eq!((commits.result(1), commits.result(2)), (Some(true), None));
-        batch.clear();
         assert!(commits.go_on());
-        commits.begin(&mut batch);
-        assert_eq!(batch, ['b']);
-        assert!(commits.end(true, &mut batch));
+        assert_eq!(begin(&mut commits), (2, 0, vec!['b']));
+        commits.end(2, Ok(()), &mut vec!['b']);
+        assert_eq!(answers(&mut commits), [(vec!['b'], true)]);
         assert!(!commits.go_on() && commits.is_idle());
     }
 
     #[test]
-    fn once_poisoned_all_fail_that_wait_or_come() {
-        let mut commits = Commits::new();
-        let mut batch = Vec::new();
+    fn syncs_of_several_lanes_are_answered_in_the_order_in_which_they_began() {
+        let mut commits = Commits::new(2);
         assert_eq!(commits.join('a'), Joined::Leads);
-        commits.begin(&mut batch);
+        assert_eq!(begin(&mut commits), (1, 0, vec!['a']));
+        assert_eq!(commits.join('b'), Joined::Leads);
+        assert_eq!(begin(&mut commits), (2, 1, vec!['b']));
+        assert_eq!(commits.join('c'), Joined::Follows);
+        commits.end(2, Ok(()), &mut vec!['b']);
+        assert_eq!((answers(&mut commits), commits.result(2)), (vec![], None));
+        // Its lane is free again.
+        assert!(commits.go_on());
+        assert_eq!(begin(&mut commits), (3, 1, vec!['c']));
+        // The device failed, and forgets what it could not write: only one sync is told.
+        commits.poison();
+        commits.end(1, Err(IoError::Other), &mut vec!['a']);
+        assert_eq!(answers(&mut commits), [(vec!['a'], false), (vec!['b'], false)]);
+        commits.end(3, Ok(()), &mut vec!['c']);
+        assert_eq!(answers(&mut commits), [(vec!['c'], false)]);
+    }
+
+    #[test]
+    fn once_poisoned_all_fail_that_wait_or_come() {
+        let mut commits = Commits::new(1);
+        assert_eq!(commits.join('a'), Joined::Leads);
+        let (number, _, mut batch) = begin(&mut commits);
         assert_eq!(commits.join('b'), Joined::Follows);
         let thread = commits.next().expect("a sync");
         // Another way to the disk failed while the sync, which finds nothing wrong, was under way.
         assert!(commits.poison() && !commits.poison());
-        assert!(!commits.end(true, &mut batch));
-        assert_eq!(batch, ['a', 'b']);
+        commits.end(number, Ok(()), &mut batch);
+        assert_eq!(answers(&mut commits), [(vec!['a'], false), (vec!['b'], false)]);
         assert!(!commits.go_on());
         assert_eq!(commits.join('c'), Joined::Refused('c'));
         assert_eq!((commits.next(), commits.result(thread)), (None, Some(false)));
     }
 
     #[test]
+    fn a_sync_that_was_under_way_at_a_failure_fails_though_the_disk_is_given_back_before_it_ends() {
+        let mut commits = Commits::new(2);
+        assert_eq!((commits.join('a'), begin(&mut commits)), (Joined::Leads, (1, 0, vec!['a'])));
+        assert_eq!((commits.join('b'), begin(&mut commits)), (Joined::Leads, (2, 1, vec!['b'])));
+        commits.poison();
+        commits.end(2, Err(IoError::Medium), &mut vec!['b']);
+        commits.restore();
+        commits.end(1, Ok(()), &mut vec!['a']);
+        assert_eq!(answers(&mut commits), [(vec!['a'], false), (vec!['b'], false)]);
+    }
+
+    #[test]
     fn who_waited_for_a_sync_that_failed_learns_it_after_the_disk_was_given_back() {
-        let mut commits: Commits<()> = Commits::new();
+        let mut commits: Commits<()> = Commits::new(1);
         let number = commits.next().expect("a sync");
         assert!(commits.take_lead() && !commits.take_lead());
-        commits.begin(&mut Vec::new());
+        let (begun, _, mut batch) = begin(&mut commits);
+        assert!(commits.has_begun(number));
         // Another came while it was under way, and had written by then.
         let later = commits.next().expect("a sync");
         commits.poison();
-        assert!(!commits.end(false, &mut Vec::new()));
+        commits.end(begun, Err(IoError::Medium), &mut batch);
+        assert_eq!(answers(&mut commits), [(vec![], false)]);
         commits.go_on();
         commits.restore();
         assert_eq!((commits.result(number), commits.result(later)), (Some(false), Some(false)));
@@ -194,32 +294,46 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: who is told that all is well had written before a good sync began.
+        /// Whatever happens in whatever order, on any number of lanes: a good answer means that the write had ended before
+        /// a good sync began, that none failed which began before that one, and that no lane had two syncs.
         #[test]
-        fn good_means_written_before_a_good_sync_began(events in vec((0..4u8, any::<bool>()), 0..200)) {
-            let mut commits: Commits<u64> = Commits::new();
-            let (mut batch, mut time, mut began, mut running) = (Vec::new(), 0u64, 0, false);
-            for (event, good) in events {
+        fn good_means_written_before_a_good_sync_began(
+            lanes in 1..5usize,
+            events in vec((0..5u8, any::<bool>(), any::<prop::sample::Index>()), 0..300),
+        ) {
+            let mut commits: Commits<u64> = Commits::new(lanes);
+            // Of each sync under way: when it began, its number, its lane.
+            let (mut running, mut leaders, mut time) = (Vec::new(), 0, 0u64);
+            // Of each good sync when it began, and when one was known to fail.
+            let (mut good_began, mut failed_at) = (Vec::new(), 0);
+            for (event, good, which) in events {
                 time += 1;
                 match event {
                     // A write ended at `time`, and its caller waits.
-                    0 => drop(commits.join(time)),
-                    1 if !running && !commits.is_idle() => {
-                        commits.begin(&mut batch);
-                        (began, running) = (time, true);
+                    0 | 1 => leaders += usize::from(commits.join(time) == Joined::Leads),
+                    2 if running.len() < leaders => {
+                        let (number, lane, batch) = begin(&mut commits);
+                        prop_assert!(lane < lanes && running.iter().all(|(_, _, other, _)| *other != lane));
+                        running.push((time, number, lane, batch));
                     }
-                    2 if running => {
-                        if !good {
+                    3 if !running.is_empty() => {
+                        let (began, number, _, mut batch) = running.remove(which.index(running.len()));
+                        if good {
+                            good_began.push(began);
+                        } else {
                             commits.poison();
+                            failed_at = time;
                         }
-                        running = false;
-                        let good = commits.end(good, &mut batch);
-                        for wrote in batch.drain(..) {
-                            prop_assert!(!good || wrote < began);
+                        commits.end(number, if good { Ok(()) } else { Err(IoError::Medium) }, &mut batch);
+                        for (batch, good) in answers(&mut commits) {
+                            for wrote in batch {
+                                let covered = good_began.iter().any(|began| wrote < *began);
+                                prop_assert!(!good || covered && wrote > failed_at, "{wrote} of {good_began:?}, {failed_at}");
+                            }
                         }
-                        commits.go_on();
+                        leaders -= usize::from(!commits.go_on());
                     }
-                    3 if good => commits.restore(),
+                    4 if good => commits.restore(),
                     _ => {}
                 }
             }

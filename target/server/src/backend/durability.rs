@@ -14,6 +14,11 @@ use iesp_scsi::{IoError, Outcome};
 use super::commits::{Commits, Joined};
 use crate::pool::{Job, Work};
 
+thread_local! {
+    /// Room for the jobs of a sync, kept from one to the next: a job that waits costs no allocation.
+    static BATCH: Cell<Vec<Job>> = const { Cell::new(Vec::new()) };
+}
+
 /// Why a sync did not make everything durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncError {
@@ -29,8 +34,6 @@ pub struct Durability {
     /// What the log calls the disk.
     name: Box<str>,
     commits: Mutex<Commits<Job>>,
-    /// Room for a batch, kept from one leader to the next: a job that waits costs no allocation.
-    spare: Mutex<Vec<Job>>,
     /// A sync has ended.
     ended: Condvar,
     /// Something was written since the latest sync began. True at the start: an earlier process may have written.
@@ -38,11 +41,10 @@ pub struct Durability {
 }
 
 impl Durability {
-    /// Of the disk that the log calls so.
-    pub fn new(name: impl Into<Box<str>>) -> Self {
-        let commits = Mutex::new(Commits::new());
-        let (spare, ended, dirty) = (Mutex::default(), Condvar::new(), AtomicBool::new(true));
-        Self { name: name.into(), commits, spare, ended, dirty }
+    /// Of the disk that the log calls so. At most `lanes` syncs are under way at a time: each of them hears of every error.
+    pub fn new(name: impl Into<Box<str>>, lanes: usize) -> Self {
+        let commits = Mutex::new(Commits::new(lanes));
+        Self { name: name.into(), commits, ended: Condvar::new(), dirty: AtomicBool::new(true) }
     }
 
     /// A write was done that is not durable yet; called before it is answered.
@@ -76,10 +78,10 @@ impl Durability {
         }
     }
 
-    /// Has syncs made by `sync` for as long as jobs wait for one.
-    pub fn lead(&self, sync: impl Fn() -> Result<(), SyncError>) {
+    /// Has syncs made by `sync`, which is given its lane, for as long as jobs wait for one.
+    pub fn lead(&self, sync: impl Fn(usize) -> Result<(), SyncError>) {
         loop {
-            // Each of the batch has its answer.
+            // Each that waits has its answer.
             let _ = self.round(&sync);
             if !self.lock().go_on() {
                 // Threads that wait, and came too late for this round, lead themselves.
@@ -92,39 +94,45 @@ impl Durability {
     ///
     /// # Errors
     /// That sync failed, or one before it.
-    pub fn sync(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<(), IoError> {
+    pub fn sync(&self, sync: impl Fn(usize) -> Result<(), SyncError>) -> Result<(), IoError> {
         let mut commits = self.lock();
         let number = commits.next().ok_or(IoError::Medium)?;
         loop {
             match commits.result(number) {
                 Some(true) => return Ok(()),
                 Some(false) => return Err(IoError::Medium),
-                None if commits.take_lead() => break,
+                None if !commits.has_begun(number) && commits.take_lead() => {
+                    drop(commits);
+                    self.round_of_thread(&sync)?;
+                    // It is answered after those that began before it.
+                    commits = self.lock();
+                }
                 None => commits = self.ended.wait(commits).unwrap_or_else(PoisonError::into_inner),
             }
         }
-        drop(commits);
-        let result = self.round(&sync);
+    }
+
+    /// A round of a thread that waits for one alone: the next sync is not its to make.
+    fn round_of_thread(&self, sync: impl Fn(usize) -> Result<(), SyncError>) -> Result<(), IoError> {
+        let result = self.round(sync);
         let mut commits = self.lock();
         let next = commits.go_on().then(|| commits.first().map(|job| Arc::clone(&job.backend))).flatten();
         drop(commits);
         self.ended.notify_all();
         if let Some(backend) = next {
-            // The others' next sync is not this caller's to wait for.
             crate::pool::commit(backend);
         }
         result
     }
 
     /// One sync, for all that wait for it; this thread leads.
-    fn round(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<(), IoError> {
-        // The leader's alone: nobody waits for it.
-        let mut batch = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lock().begin(&mut batch);
+    fn round(&self, sync: impl Fn(usize) -> Result<(), SyncError>) -> Result<(), IoError> {
+        let mut batch = BATCH.take();
+        let (number, lane) = self.lock().begin(&mut batch);
         write_all(&mut batch);
         // After the batch is known and written, before the sync: what is written from now on is for the next one.
         self.dirty.store(false, Ordering::SeqCst);
-        let result = catch_unwind(AssertUnwindSafe(sync)).unwrap_or(Err(SyncError::Lost(IoError::Other)));
+        let result = catch_unwind(AssertUnwindSafe(|| sync(lane))).unwrap_or(Err(SyncError::Lost(IoError::Other)));
         if result.is_err() {
             self.dirty.store(true, Ordering::SeqCst);
         }
@@ -132,17 +140,23 @@ impl Durability {
         if matches!(result, Err(SyncError::Lost(_))) {
             self.poison_now(&mut commits);
         }
-        let good = commits.end(result.is_ok(), &mut batch);
+        let result = result.map_err(|(SyncError::Lost(error) | SyncError::Refused(error))| error);
+        commits.end(number, result, &mut batch);
         drop(commits);
-        self.ended.notify_all();
-        let result = match result {
-            Ok(()) if good => Ok(()),
-            Ok(()) => Err(IoError::Medium),
-            Err(SyncError::Lost(error) | SyncError::Refused(error)) => Err(error),
-        };
-        let outcome = result.map_or_else(Outcome::Failed, |()| Outcome::Done);
-        batch.drain(..).for_each(|job| job.finish(outcome));
+        self.answer(batch);
         result
+    }
+
+    /// Answers all jobs whose syncs have ended, and those before them; `batch` is room for them.
+    fn answer(&self, mut batch: Vec<Job>) {
+        loop {
+            let answer = self.lock().next_answer(&mut batch);
+            let Some(result) = answer else { break };
+            let outcome = result.map_or_else(Outcome::Failed, |()| Outcome::Done);
+            batch.drain(..).for_each(|job| job.finish(outcome));
+        }
+        BATCH.set(batch);
+        self.ended.notify_all();
     }
 
     fn poison_now(&self, commits: &mut Commits<Job>) {
@@ -164,11 +178,11 @@ impl Durability {
     ///
     /// # Errors
     /// It fails still.
-    pub fn restore(&self, sync: impl Fn() -> Result<(), SyncError>) -> Result<bool, IoError> {
+    pub fn restore(&self, sync: impl Fn(usize) -> Result<(), SyncError>) -> Result<bool, IoError> {
         if !self.is_poisoned() {
             return Ok(false);
         }
-        sync().map_err(|(SyncError::Lost(error) | SyncError::Refused(error))| error)?;
+        sync(0).map_err(|(SyncError::Lost(error) | SyncError::Refused(error))| error)?;
         self.dirty.store(true, Ordering::SeqCst);
         self.lock().restore();
         tracing::warn!(disk = %self.name, "the disk was given back: flushes are made again");
@@ -219,13 +233,15 @@ mod tests {
 
     use super::*;
 
+    const LANES: usize = 3;
+
     /// A device whose cache fails once, as a kernel's does: the first sync says so, the next one does not.
     #[test]
     fn all_flushes_at_the_same_time_hear_of_a_failure_that_is_reported_once() {
         for _ in 0..50 {
-            let durability = Durability::new("disk");
+            let durability = Durability::new("disk", LANES);
             let reports = AtomicUsize::new(0);
-            let sync = || {
+            let sync = |_| {
                 thread::sleep(Duration::from_micros(200));
                 match reports.fetch_add(1, Ordering::SeqCst) {
                     0 => Err(SyncError::Lost(IoError::Medium)),
@@ -243,13 +259,13 @@ mod tests {
 
     #[test]
     fn flushes_that_wait_share_a_sync() {
-        let durability = Durability::new("disk");
+        let durability = Durability::new("disk", LANES);
         let syncs = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..10 {
-                        let sync = || {
+                        let sync = |_| {
                             syncs.fetch_add(1, Ordering::SeqCst);
                             thread::sleep(Duration::from_millis(1));
                             Ok(())
@@ -265,22 +281,22 @@ mod tests {
 
     #[test]
     fn a_disk_is_given_back_by_a_sync_that_goes_well() {
-        let durability = Durability::new("disk");
-        assert!(durability.sync(|| Err(SyncError::Lost(IoError::NoSpace))).is_err());
+        let durability = Durability::new("disk", LANES);
+        assert!(durability.sync(|_| Err(SyncError::Lost(IoError::NoSpace))).is_err());
         assert!(durability.is_poisoned() && !durability.is_clean());
-        assert_eq!(durability.restore(|| Err(SyncError::Lost(IoError::Medium))), Err(IoError::Medium));
-        assert_eq!(durability.sync(|| Ok(())), Err(IoError::Medium));
-        assert_eq!(durability.restore(|| Ok(())), Ok(true));
-        assert_eq!(durability.sync(|| Ok(())), Ok(()));
-        assert_eq!(durability.restore(|| Ok(())), Ok(false));
+        assert_eq!(durability.restore(|_| Err(SyncError::Lost(IoError::Medium))), Err(IoError::Medium));
+        assert_eq!(durability.sync(|_| Ok(())), Err(IoError::Medium));
+        assert_eq!(durability.restore(|_| Ok(())), Ok(true));
+        assert_eq!(durability.sync(|_| Ok(())), Ok(()));
+        assert_eq!(durability.restore(|_| Ok(())), Ok(false));
     }
 
     #[test]
     fn what_is_refused_poisons_nothing() {
-        let durability = Durability::new("disk");
-        assert_eq!(durability.sync(|| Err(SyncError::Refused(IoError::NotReady))), Err(IoError::NotReady));
+        let durability = Durability::new("disk", LANES);
+        assert_eq!(durability.sync(|_| Err(SyncError::Refused(IoError::NotReady))), Err(IoError::NotReady));
         assert!(!durability.is_clean());
-        assert_eq!(durability.sync(|| Ok(())), Ok(()));
+        assert_eq!(durability.sync(|_| Ok(())), Ok(()));
         assert!(durability.is_clean());
         durability.wrote();
         assert!(!durability.is_clean());
@@ -288,8 +304,8 @@ mod tests {
 
     #[test]
     fn a_sync_that_panics_poisons() {
-        let durability = Durability::new("disk");
-        assert_eq!(durability.sync(|| panic!("as planned")), Err(IoError::Other));
+        let durability = Durability::new("disk", LANES);
+        assert_eq!(durability.sync(|_| panic!("as planned")), Err(IoError::Other));
         assert!(durability.is_poisoned());
     }
 }

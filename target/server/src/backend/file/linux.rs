@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -188,6 +189,15 @@ pub fn prefetch(file: &File, offset: u64, len: u64) {
 /// Makes what was written durable: fdatasync(2), which has the device write its cache, too.
 pub fn sync(file: &File) -> io::Result<()> {
     file.sync_data()
+}
+
+/// The file, opened up to `count` times more, for syncs alone.
+///
+/// The kernel tells a write-back error once to each open file description (errseq_t): a sync by one of its own hears of every
+/// error, whatever others have heard. Where `/proc` is missing there are none.
+pub fn more_for_syncs(file: &File, count: usize) -> Vec<File> {
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+    (0..count).map_while(|_| File::open(&again).ok()).collect()
 }
 
 /// What an error of the system's means to the device server.

@@ -16,6 +16,7 @@ mod sys;
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ use iesp_scsi::{IoError, Outcome};
 use super::durability::{Durability, SyncError};
 use super::{Backend, Condition, Facts, Patience, Served};
 use crate::buffers::{ALIGNMENT, Buffer};
-use crate::pool::{self, Job, Threads, Work};
+use crate::pool::{self, Job, SYNCS, Threads, Work};
 use crate::ring;
 use direct::Alignment;
 use length::Length;
@@ -82,6 +83,8 @@ pub struct FileBackend {
     /// Whether the page cache can be asked without waiting; found out at the first try.
     read_cached: AtomicBool,
     write_cached: AtomicBool,
+    /// The same file, opened again: the system tells an error to each, so that syncs may be under way at the same time.
+    syncs: Vec<File>,
     /// Its syncs, and whether one failed.
     durability: Durability,
     /// They wait for it.
@@ -105,7 +108,10 @@ impl FileBackend {
         let direct = (options.direct && medium != Medium::Memory).then(|| Alignment::of(&file, options.block_size));
         let backend = Self::new(file, medium, direct.transpose()?, options)?;
         let name = path.display().to_string();
-        Ok(Self { durability: Durability::new(name.clone()), name: name.into(), ..backend })
+        let syncs =
+            if backend.medium == Medium::Memory { Vec::new() } else { sys::more_for_syncs(&backend.file, SYNCS - 1) };
+        let durability = Durability::new(name.clone(), 1 + syncs.len());
+        Ok(Self { durability, syncs, name: name.into(), ..backend })
     }
 
     /// Whether what is at a path could be served: as far as that can be told without opening it.
@@ -156,7 +162,8 @@ impl FileBackend {
             read_cached: AtomicBool::new(true),
             // A file system may be frozen (fsfreeze(8)): then a write sleeps before it looks whether it may wait.
             write_cached: AtomicBool::new(medium != Medium::File),
-            durability: Durability::new("memory"),
+            syncs: Vec::new(),
+            durability: Durability::new("memory", 1),
             threads: Threads::new(),
             length: Length::new(len),
         })
@@ -310,15 +317,16 @@ impl FileBackend {
         if self.medium == Medium::Memory {
             return if self.is_cut() { Err(self.cut()) } else { Ok(()) };
         }
-        self.durability.sync(|| self.sync_file())
+        self.durability.sync(|lane| self.sync_file(lane))
     }
 
-    /// One sync. Called by [`Durability`] alone.
-    fn sync_file(&self) -> Result<(), SyncError> {
+    /// One sync, by the file of its lane. Called by [`Durability`] alone.
+    fn sync_file(&self, lane: usize) -> Result<(), SyncError> {
         if self.is_cut() {
             return Err(SyncError::Refused(self.cut()));
         }
-        sys::sync(&self.file).map_err(|error| {
+        let file = lane.checked_sub(1).and_then(|more| self.syncs.get(more)).unwrap_or(&self.file);
+        sys::sync(file).map_err(|error| {
             tracing::error!(disk = %self.name, %error, "it could not be flushed");
             SyncError::Lost(self.failure(&error))
         })
@@ -385,7 +393,7 @@ impl Backend for FileBackend {
     }
 
     fn commit(&self) {
-        self.durability.lead(|| self.sync_file());
+        self.durability.lead(|lane| self.sync_file(lane));
     }
 
     fn restore(&self) -> Result<bool, IoError> {
@@ -396,7 +404,13 @@ impl Backend for FileBackend {
         if was_cut {
             tracing::warn!(disk = %self.name, "the disk was given back: it counts as it is now");
         }
-        Ok(self.durability.restore(|| self.sync_file())? || was_cut)
+        if self.durability.is_poisoned() {
+            // Each may have to tell of the failure that is known.
+            for file in iter::once(&self.file).chain(&self.syncs) {
+                let _ = sys::sync(file);
+            }
+        }
+        Ok(self.durability.restore(|lane| self.sync_file(lane))? || was_cut)
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8], patience: Patience) -> Result<Served, IoError> {

@@ -128,7 +128,7 @@ impl Client {
             away: Cell::new(false),
             restart: Notify::new(),
             journal: Rc::new(RefCell::new(Journal::new(shared))),
-            commits: RefCell::new(Commits::new()),
+            commits: RefCell::new(Commits::new(1)),
             losses: Cell::new(0),
         }
     }

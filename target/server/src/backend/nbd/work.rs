@@ -307,14 +307,17 @@ impl Worker {
     async fn lead(self: Rc<Self>) {
         let (commits, mut batch) = (&self.client.commits, Vec::new());
         loop {
-            commits.borrow_mut().begin(&mut batch);
+            let (number, _) = commits.borrow_mut().begin(&mut batch);
             let result = self.sync().await;
+            commits.borrow_mut().end(number, result, &mut batch);
             // Writes may have been lost meanwhile.
-            let good = commits.borrow_mut().end(result.is_ok(), &mut batch);
-            let result = if good { result } else { result.and(Err(IoError::Medium)) };
-            for waiter in batch.drain(..) {
-                // Who no longer waits needs no answer.
-                let _ = waiter.send(result);
+            loop {
+                let answer = commits.borrow_mut().next_answer(&mut batch);
+                let Some(answer) = answer else { break };
+                for waiter in batch.drain(..) {
+                    // Who no longer waits needs no answer.
+                    let _ = waiter.send(answer);
+                }
             }
             if !commits.borrow_mut().go_on() {
                 return;
