@@ -104,7 +104,9 @@ fn planted<T: Tamper + 'static>(tamper: fn() -> T) -> Program {
 
 #[test]
 fn a_changed_residual_is_told() {
-    let differences = replay(&planted(|| Residuals), "residuals");
+    let mut differences = replay(&planted(|| Residuals), "residuals");
+    // Where the recorded program had no residual, `expected.toml` has the count, which is not the planted one.
+    differences.retain(|difference| difference.recorded != "0");
     let told = lines(&differences);
     assert!(differences.len() > 10, "{told}");
     for difference in &differences {
